@@ -1,0 +1,54 @@
+# Every target makes what it needs; the environment lives in .venv.
+# GPU=1 installs the CUDA build of vLLM instead of the CPU build.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed$(if $(GPU),-gpu,)
+# uv does not read pip's configuration: hand its local wheels on, or else name PyTorch's own CPU index.
+LINKS := $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
+CPU := '.[cpu,dev]' --excludes cpu-excludes.txt -c constraints-cpu.txt $(if $(LINKS),--find-links $(LINKS),--torch-backend cpu)
+CUDA := '.[gpu,dev]' --torch-backend auto
+ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+
+.PHONY: quickstart control test test-all lint types format bench clean setup constraints
+
+quickstart: $(STAMP)  ## the main job: a tiny model made better by its own answers
+	$(BIN)/selfimprove run quickstart
+
+control: $(STAMP)  ## the same optimiser steps on the demonstrations alone
+	$(BIN)/selfimprove run quickstart-control
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints-cpu.txt cpu-excludes.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -e $(if $(GPU),$(CUDA),$(CPU))
+	@touch $@
+
+test: $(STAMP)  ## under ten minutes on two cores
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow"
+
+test-all: $(STAMP)  ## everything, with a ledger of time by area
+	$(ONE_THREAD) $(BIN)/python -m pytest --ledger
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## ratios against raw baselines, measured in one run
+	$(BIN)/python -m benchmarks
+
+constraints: $(STAMP)  ## resolve the newest versions again
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra dev --excludes cpu-excludes.txt --no-annotate \
+	  --no-emit-find-links --upgrade $(if $(LINKS),--find-links $(LINKS),--torch-backend cpu) -o constraints-cpu.txt
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
