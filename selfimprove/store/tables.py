@@ -1,0 +1,255 @@
+"""Samples, verdicts and examples as Parquet: plain columns, zstd, page checksums.
+
+Contract: `write` returns the canonical digest of a table: over its rows in order, leaving out measured columns
+(`logprob`, `seconds`), which a replay may not give bit for bit. What is written reads back equal. Readers stream
+row group by row group.
+
+See it work: ``pytest tests/store/test_tables.py``; or open a part with ``duckdb`` or ``datasets``.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blake3 import blake3
+
+from selfimprove.errors import IntegrityError
+from selfimprove.store.files import disk_errors
+from selfimprove.types import Demonstration, Example, Label, Message, PreferencePair, Sample, Turn, Verdict
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MEASURED = {"logprob", "seconds"}
+ROW_GROUP = 8192
+IDS = ("prompt_ids", "completion_ids", "chosen_ids", "rejected_ids", "token_ids")
+
+
+def sample_schema() -> pa.Schema:
+    """The columns of a samples part."""
+    import pyarrow as pa
+
+    text, ids = pa.string(), pa.list_(pa.int32())
+    return pa.schema(
+        [
+            ("id", text),
+            ("problem_id", text),
+            ("index", pa.int32()),
+            ("view", text),
+            ("prompt", text),
+            ("prompt_ids", ids),
+            ("completion", text),
+            ("token_ids", ids),
+            ("finish", text),
+            ("seed", pa.int64()),
+            ("policy", text),
+            ("prefix", text),
+            ("parent", text),
+            ("turns", text),
+            ("logprob", pa.float64()),
+        ]
+    )
+
+
+def verdict_schema() -> pa.Schema:
+    """The columns of a verdicts part: one row per sample, in the order of the samples part."""
+    import pyarrow as pa
+
+    text = pa.string()
+    return pa.schema(
+        [
+            ("sample_id", text),
+            ("outcome", text),
+            ("score", pa.float64()),
+            ("answer", text),
+            ("reason", text),
+            ("error", text),
+            ("steps", pa.list_(pa.float64())),
+            ("seconds", pa.float64()),
+        ]
+    )
+
+
+def example_schema(kind: type) -> pa.Schema:
+    """The columns of an examples file for `Demonstration`, `PreferencePair` or `Label` rows."""
+    import pyarrow as pa
+
+    text, ids = pa.string(), pa.list_(pa.int32())
+    shared = [("prompt_json", text), ("prompt_ids", ids), ("weight", pa.float64()), ("source", pa.list_(text))]
+    if kind is PreferencePair:
+        return pa.schema([*shared, ("chosen", text), ("chosen_ids", ids), ("rejected", text), ("rejected_ids", ids)])
+    columns = [*shared, ("completion", text), ("completion_ids", ids)]
+    return pa.schema([*columns, ("label", pa.bool_())] if kind is Label else columns)
+
+
+def sample_table(samples: Sequence[Sample]) -> pa.Table:
+    """Samples as a table."""
+    import pyarrow as pa
+
+    schema = sample_schema()
+    columns: dict[str, Any] = {
+        name: [getattr(sample, name) for sample in samples] for name in schema.names if name not in ("turns", *IDS)
+    }
+    for name in ("prompt_ids", "token_ids"):
+        columns[name] = _id_lists([getattr(sample, name) for sample in samples])
+    columns["turns"] = [_turns_text(sample.turns) for sample in samples]
+    return pa.table(columns, schema=schema)
+
+
+def _id_lists(rows: Sequence[Sequence[int]]) -> pa.Array:
+    """Token ids as an Arrow list column: four times as fast as letting Arrow look at every list."""
+    import pyarrow as pa
+
+    values, offsets = array("i"), array("i", [0])
+    for row in rows:
+        values.extend(row)
+        offsets.append(len(values))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values, pa.int32()))
+
+
+def _turns_text(turns: tuple[Turn, ...]) -> str | None:
+    return json.dumps([[t.role, t.start, t.end, t.trained] for t in turns]) if turns else None
+
+
+def samples_of(table: pa.Table) -> list[Sample]:
+    """The samples of a table, in its order."""
+    columns = table.to_pydict()
+    turns = [tuple(Turn(*turn) for turn in json.loads(text)) if text else () for text in columns.pop("turns")]
+    names = [name for name in table.schema.names if name != "turns"]
+    rows = zip(*(columns[name] for name in names), strict=True)
+    return [Sample(**dict(zip(names, row, strict=True)), turns=t) for row, t in zip(rows, turns, strict=True)]
+
+
+def verdict_table(ids: Sequence[str], verdicts: Sequence[Verdict]) -> pa.Table:
+    """Verdicts as a table; ``ids[i]`` is the sample that ``verdicts[i]`` judges."""
+    import pyarrow as pa
+
+    schema = verdict_schema()
+    columns: dict[str, list[Any]] = {
+        name: [getattr(verdict, name) for verdict in verdicts] for name in schema.names if name != "sample_id"
+    }
+    return pa.table({"sample_id": list(ids), **columns}, schema=schema)
+
+
+def verdicts_of(table: pa.Table) -> list[Verdict]:
+    """The verdicts of a table, in its order."""
+    columns = table.to_pydict()
+    names = [name for name in table.schema.names if name != "sample_id"]
+    rows = zip(*(columns[name] for name in names), strict=True)
+    return [
+        Verdict(outcome, score, answer, reason, error, tuple(steps or ()), seconds)
+        for outcome, score, answer, reason, error, steps, seconds in rows
+    ]
+
+
+def example_table(examples: Sequence[Example], kind: type) -> pa.Table:
+    """Training rows as a table."""
+    import pyarrow as pa
+
+    schema = example_schema(kind)
+    names = [name for name in schema.names if name != "prompt_json"]
+    columns: dict[str, list[Any]] = {name: [getattr(row, name) for row in examples] for name in names}
+    columns["prompt_json"] = [_prompt_text(row.prompt) for row in examples]
+    return pa.table(columns, schema=schema)
+
+
+def _prompt_text(prompt: tuple[Message, ...]) -> str:
+    return json.dumps([[message.role, message.content] for message in prompt], ensure_ascii=False)
+
+
+def examples_of(table: pa.Table) -> list[Example]:
+    """The training rows of a table, in its order."""
+    rows = table.to_pylist()
+    kind: type = Demonstration
+    if "chosen" in table.schema.names:
+        kind = PreferencePair
+    elif "label" in table.schema.names:
+        kind = Label
+    for row in rows:
+        row["prompt"] = tuple(Message(role, content) for role, content in json.loads(row.pop("prompt_json")))
+        row["source"] = tuple(row["source"])
+    return [kind(**row) for row in rows]
+
+
+def write(path: Path, table: pa.Table) -> str:
+    """Write one table; return its canonical digest."""
+    import pyarrow.parquet as pq
+
+    with disk_errors(path):
+        pq.write_table(
+            table, path, compression="zstd", row_group_size=ROW_GROUP, write_page_checksum=True, use_dictionary=True
+        )
+    return table_digest(table)
+
+
+def table_digest(table: pa.Table) -> str:
+    """32 hex digits over the rows of a table, measured columns left out."""
+    hasher = blake3()
+    _hash_into(hasher, table)
+    return hasher.hexdigest(length=16)
+
+
+def _hash_into(hasher: Any, table: pa.Table) -> None:
+    """Hash the Arrow IPC bytes: the table was built from Python values in one piece, so equal rows give equal bytes."""
+    import pyarrow as pa
+
+    table = table.select([name for name in table.schema.names if name not in MEASURED]).combine_chunks()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    hasher.update(memoryview(sink.getvalue()))
+
+
+def write_examples(path: Path | None, examples: Iterable[Example], kind: type) -> tuple[str, int]:
+    """Stream training rows to ``path`` (or nowhere, to learn their digest). Returns (canonical digest, rows)."""
+    import pyarrow.parquet as pq
+
+    hasher, rows, iterator = blake3(), 0, iter(examples)
+    writer = None
+    if path is not None:
+        writer = pq.ParquetWriter(path, example_schema(kind), compression="zstd", write_page_checksum=True)
+    try:
+        while batch := list(islice(iterator, ROW_GROUP)):
+            _check_kind(batch, kind)
+            table = example_table(batch, kind)
+            _hash_into(hasher, table)
+            rows += len(batch)
+            if writer is not None:
+                with disk_errors(path or Path()):
+                    writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+    return hasher.hexdigest(length=16), rows
+
+
+def _check_kind(batch: Sequence[Example], kind: type) -> None:
+    for row in batch:
+        if type(row) is not kind:
+            raise TypeError(f"one training takes rows of one kind: {kind.__name__} and then {type(row).__name__}")
+
+
+def read(path: Path) -> pa.Table:
+    """Read a table, checking its page checksums. IntegrityError if it is damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise IntegrityError(f"{path}: cannot be read ({error})", hint="restore the file from a copy") from error
+
+
+def read_examples(path: Path) -> Iterator[Example]:
+    """Stream the training rows of a file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        for batch in file.iter_batches(ROW_GROUP):
+            yield from examples_of(pa.Table.from_batches([batch]))
