@@ -1,0 +1,1 @@
+"""Presets: YAML files that reproduce a paper or fit a machine. See ``selfimprove config show quickstart``."""

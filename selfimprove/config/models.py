@@ -1,0 +1,297 @@
+"""What a configuration may say: one frozen pydantic model per mapping of the YAML file.
+
+Contract: unknown keys are refused, nothing is coerced (text is not a number, 1 is not true), every default is
+valid, and no field accepts NaN or infinity. Paths in these models are absolute: `selfimprove.config.loader` makes
+them so. Native options (``args``, ``params``, ``engine``, ``lora``) keep the names of the library they go to.
+
+See it work: ``selfimprove config schema`` and ``selfimprove config show quickstart``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+Count = Annotated[int, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+_PINNED = re.compile(r"@[0-9a-f]{40}$")
+
+
+class Strict(BaseModel):
+    """Refuses what it does not know and converts nothing."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+    )
+
+
+class Shorthand(Strict):
+    """A mapping that may also be written as a bare text, which then is its field ``shorthand``."""
+
+    shorthand: ClassVar[str] = "name"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, value: Any) -> Any:
+        return {cls.shorthand: value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {
+            "anyOf": [
+                {
+                    "type": "string",
+                    "description": f"short for {{{cls.shorthand}: ...}}",
+                },
+                handler(core),
+            ]
+        }
+
+
+class ModelConfig(Shorthand):
+    """The policy that the run starts from."""
+
+    shorthand: ClassVar[str] = "source"
+
+    source: str | None = Field(
+        default=None,
+        min_length=1,
+        description="directory, or hub id org/name[@revision]",
+    )
+    build: str | None = Field(
+        default=None,
+        description="module:function that writes a model instead: fn(directory, **args)",
+    )
+    args: dict[str, Any] = Field(default={}, description="arguments of `build`")
+    dtype: Dtype = Field(default="auto", description="precision of the stored weights; auto = as stored")
+    chat_template: str | None = Field(
+        default=None,
+        description="file with a Jinja chat template, instead of the model's own",
+    )
+    trust_remote_code: bool = Field(
+        default=False,
+        description="run code that comes with a hub model (needs a pinned revision)",
+    )
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ModelConfig:
+        if (self.source is None) == (self.build is None):
+            raise PydanticCustomError("one_of", "give either 'source' or 'build'")
+        if self.args and self.build is None:
+            raise PydanticCustomError(
+                "args_without_build",
+                "'args' are arguments of 'build', which is not given",
+            )
+        local = self.source is None or self.source.startswith("/")
+        if self.trust_remote_code and not local and not _PINNED.search(self.source or ""):
+            raise PydanticCustomError(
+                "unpinned",
+                "'trust_remote_code' needs a revision that cannot change: org/name@<40 hex digits>",
+            )
+        return self
+
+
+class Source(Shorthand):
+    """Where problems come from."""
+
+    shorthand: ClassVar[str] = "source"
+
+    source: str = Field(
+        min_length=1,
+        description="file.jsonl, file.parquet, a generator's name or file.py:generator",
+    )
+    args: dict[str, Any] = Field(default={}, description="arguments of a generator: n, seed and its own")
+
+
+class ColumnsConfig(Strict):
+    """Names of the columns that hold each part of a problem."""
+
+    prompt: str = Field(default="prompt", description="a text, or a list of {role, content} messages")
+    answer: str = Field(default="answer", description="the right answer")
+    completion: str = Field(default="completion", description="a human solution")
+    tests: str = Field(default="tests", description="tests that a right answer passes")
+    task: str = Field(default="task", description="which kind of problem this is")
+    key: str = Field(default="key", description="tells problems with the same prompt apart")
+
+
+class DataConfig(Strict):
+    """Problems, and how many are held out."""
+
+    problems: Source = Field(description="what the policy is asked")
+    demonstrations: Source | None = Field(default=None, description="worked solutions, for methods that need them")
+    gate: Count = Field(
+        default=200,
+        description="held-out problems that decide after each round; 0 = no gate",
+    )
+    report: Count = Field(
+        default=200,
+        description="held-out problems that no decision ever sees, for the final figures",
+    )
+    columns: ColumnsConfig = Field(default=ColumnsConfig(), description="names of the columns")
+
+
+class RecipeConfig(Shorthand):
+    """A recipe's name and, beside it, the options of its own config class."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = Field(min_length=1, description="built-in name, file.py:function or module:function")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The recipe's own options, without its name."""
+        return dict(self.model_extra or {})
+
+
+class VerifierConfig(Shorthand):
+    """How a good sample is told from a bad one."""
+
+    name: str = Field(min_length=1, description="built-in name, file.py:function or module:function")
+    args: dict[str, Any] = Field(default={}, description="the verifier's own options")
+    timeout_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="wall time for one sample; then its process is killed",
+    )
+    workers: AtLeastOne | None = Field(default=None, description="verifier processes; null = one per core")
+    retries: Count = Field(default=1, description="how often an error is tried again before it counts")
+    threshold: float | None = Field(
+        default=None,
+        description="a score from here on passes (for verifiers that return floats)",
+    )
+    max_error_share: Share = Field(default=0.2, description="the run stops when more verdicts than this are errors")
+    memory_mb: int = Field(default=2048, ge=64, description="address space of one verifier process, in MiB")
+
+
+class SamplingConfig(Strict):
+    """How completions are drawn."""
+
+    type: Literal["vllm", "scripted"] = Field(default="vllm", description="scripted = a function of yours, for tests")
+    script: str | None = Field(default=None, description="file.py:function of a scripted sampler")
+    engines: AtLeastOne = Field(default=1, description="engine processes that share the work")
+    tensor_parallel: AtLeastOne = Field(default=1, description="devices that one engine spreads over")
+    threads: AtLeastOne | None = Field(default=None, description="CPU threads of one engine; null = all")
+    dtype: Dtype = Field(default="auto", description="precision that the engine computes in")
+    max_tokens: AtLeastOne = Field(default=256, description="new tokens of one completion at most")
+    temperature: float = Field(default=1.0, ge=0, description="0 = greedy")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus sampling; 1 = off")
+    top_k: int = Field(default=0, ge=-1, description="0 = off")
+    stop: Annotated[tuple[str, ...], Field(strict=False)] = Field(default=(), description="texts that end a completion")
+    params: dict[str, Any] = Field(
+        default={},
+        description="any other option of vLLM's SamplingParams, by its own name",
+    )
+    engine: dict[str, Any] = Field(default={}, description="any option of vLLM's EngineArgs, by its own name")
+    part_samples: AtLeastOne = Field(default=1024, description="samples written as one durable part")
+    canary_tolerance: float = Field(
+        default=0.1,
+        gt=0,
+        description="largest log-probability error of served weights, in nats",
+    )
+    max_restarts: Count = Field(default=3, description="how often a dead engine is started again")
+
+    @model_validator(mode="after")
+    def _script_goes_with_type(self) -> SamplingConfig:
+        if (self.script is not None) != (self.type == "scripted"):
+            raise PydanticCustomError("script", "'script' and 'type: scripted' go together")
+        return self
+
+
+class TrainingConfig(Strict):
+    """How the policy is finetuned."""
+
+    type: Literal["trl", "recording"] = Field(
+        default="trl", description="recording = a double that trains nothing, for tests"
+    )
+    args: dict[str, Any] = Field(
+        default={},
+        description="any option of TRL's SFTConfig or DPOConfig, by its own name",
+    )
+    lora: dict[str, Any] | None = Field(
+        default=None,
+        description="options of PEFT's LoraConfig; null = train all weights",
+    )
+    adapter: Literal["fresh", "continue", "merge"] = Field(
+        default="fresh", description="what becomes of the last adapter"
+    )
+    process: Literal["auto", "keep", "fresh"] = Field(
+        default="auto", description="keep the trainer process across rounds?"
+    )
+    threads: AtLeastOne | None = Field(default=None, description="CPU threads of the trainer; null = all")
+    dtype: Dtype = Field(default="auto", description="precision of the trained weights")
+    max_tokens: AtLeastOne | None = Field(
+        default=None,
+        description="longer rows are left out and counted; null = no limit",
+    )
+
+
+class EvaluationConfig(Strict):
+    """How held-out problems are answered: greedily, unless `params` says otherwise."""
+
+    max_tokens: AtLeastOne | None = Field(default=None, description="null = as in sampling")
+    params: dict[str, Any] = Field(default={}, description="options of vLLM's SamplingParams, by their own names")
+
+
+class StopConfig(Strict):
+    """When to stop before the last round."""
+
+    target: Share | None = Field(default=None, description="gate accuracy to reach")
+    patience: AtLeastOne | None = Field(default=None, description="rounds without a better result")
+
+
+class ClusterConfig(Strict):
+    """Where processes run."""
+
+    backend: Literal["ray", "inline"] = Field(
+        default="ray", description="inline = in this process, for doubles and tests"
+    )
+    address: str | None = Field(default=None, description="a running Ray cluster; null = start one here")
+
+
+class RunConfig(Strict):
+    """Everything that a run needs to know."""
+
+    model: ModelConfig = Field(description="the policy to start from: a directory, a hub id, or {build: ...}")
+    data: DataConfig = Field(description="problems to learn from, and how many to hold out")
+    recipe: RecipeConfig = Field(description="the method: what a round does")
+    warmup: RecipeConfig | None = Field(default=None, description="a recipe run once before the first round")
+    verifier: VerifierConfig = Field(description="how good samples are told from bad ones")
+    rounds: Count = Field(default=3, description="rounds of self-improvement")
+    seed: Count = Field(default=0, description="all randomness of the run comes from it")
+    ask: Literal["all", "fresh"] = Field(
+        default="all", description="which problems a round asks: all, or only fresh ones (none is asked in two rounds)"
+    )
+    problems_per_round: AtLeastOne | None = Field(
+        default=None, description="how many problems a round asks; null = all training problems"
+    )
+    sample_from: Literal["continued", "best", "base", "initial"] = Field(
+        default="continued", description="the policy that samples in a round"
+    )
+    sampling: SamplingConfig = Field(default=SamplingConfig(), description="how completions are drawn")
+    training: TrainingConfig = Field(default=TrainingConfig(), description="how the policy is finetuned")
+    evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="how held-out problems are answered")
+    stop: StopConfig = Field(default=StopConfig(), description="when to stop before the last round")
+    cluster: ClusterConfig = Field(default=ClusterConfig(), description="where processes run")
+
+
+# Dotted key -> the field that a bare text there stands for.
+SHORTHANDS: dict[str, str] = {
+    "model": "source",
+    "data.problems": "source",
+    "data.demonstrations": "source",
+    "recipe": "name",
+    "warmup": "name",
+    "verifier": "name",
+}

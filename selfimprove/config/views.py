@@ -1,0 +1,111 @@
+"""A finished configuration seen in other shapes: YAML, the part that is the run's identity, differences, a schema.
+
+Contract: pure functions of a `RunConfig` (`semantic` also reads a chat template's bytes). ``load(dump_yaml(c)) == c``.
+
+See it work: ``selfimprove config show quickstart`` and ``selfimprove config schema``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from selfimprove.config import strict_yaml
+from selfimprove.config.models import RunConfig
+
+# How the work is carried out, or how far: free to change while a run goes on.
+EXECUTION = (
+    "verifier.workers",
+    "sampling.threads",
+    "sampling.engines",
+    "sampling.tensor_parallel",
+    "sampling.max_restarts",
+    "training.threads",
+    "training.process",
+    "cluster",
+    "rounds",
+    "stop",
+)
+_PATHS = (
+    "model.source",
+    "model.build",
+    "model.chat_template",
+    "data.problems.source",
+    "data.demonstrations.source",
+    "recipe.name",
+    "warmup.name",
+    "verifier.name",
+    "sampling.script",
+)
+
+
+def dump_yaml(config: RunConfig) -> str:
+    """The resolved configuration: every key, every default, absolute paths."""
+    return strict_yaml.dump(config.model_dump(mode="json"))
+
+
+def flatten(config: RunConfig) -> dict[str, Any]:
+    """Dotted key -> JSON value. Lists and empty mappings are values."""
+    return dict(_leaves(config.model_dump(mode="json"), ""))
+
+
+def semantic(config: RunConfig) -> dict[str, Any]:
+    """The flattened keys that make this run this run; if one changes, finished steps no longer fit.
+
+    Paths count by file name only, so that a project may be moved: what the files hold enters by its digest.
+    """
+    kept = {key: value for key, value in flatten(config).items() if not _execution(key)}
+    for key in _PATHS:
+        value = kept.get(key)
+        if isinstance(value, str) and value.startswith("/"):
+            kept[key] = Path(value).name
+    template = config.model.chat_template
+    if template is not None and Path(template).is_file():
+        import blake3
+
+        kept["model.chat_template"] = blake3.blake3(Path(template).read_bytes()).hexdigest()
+    return kept
+
+
+def diff(old: RunConfig | Mapping[str, Any], new: RunConfig | Mapping[str, Any]) -> list[str]:
+    """Lines like ``sampling.temperature: 1.0 -> 0.7``, sorted by key; flattened mappings are compared as they are."""
+    before = flatten(old) if isinstance(old, RunConfig) else old
+    after = flatten(new) if isinstance(new, RunConfig) else new
+    keys = sorted({*before, *after})
+    return [
+        f"{key}: {_brief(before, key)} -> {_brief(after, key)}"
+        for key in keys
+        if (key in before) != (key in after) or before.get(key) != after.get(key)
+    ]
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of a configuration file, for editors."""
+    described = RunConfig.model_json_schema()
+    described["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    described["title"] = "selfimprove configuration"
+    several = {"type": "array", "items": {"type": "string"}}
+    described["properties"]["extends"] = {
+        "anyOf": [{"type": "string"}, several],
+        "description": "files or presets that this one changes; later ones win",
+    }
+    described["required"] = []  # a file may be one layer of several
+    return described
+
+
+def _execution(key: str) -> bool:
+    return any(key == name or key.startswith(name + ".") for name in EXECUTION)
+
+
+def _leaves(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and (value or not prefix):
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{prefix}.{name}" if prefix else name)
+    else:
+        yield prefix, value
+
+
+def _brief(values: Mapping[str, Any], key: str) -> str:
+    return json.dumps(values[key], ensure_ascii=False) if key in values else "(not set)"

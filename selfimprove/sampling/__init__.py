@@ -1,0 +1,50 @@
+"""Sampling engines: from requests to samples.
+
+Contract: a `Sampler` serves one policy at a time. Requests go in with their ids and seeds given by the caller,
+finished samples come out in any order, and the same request with the same seed gives the same tokens whatever
+else is in flight. `selfimprove.sampling.vllm` holds the real engine, `selfimprove.sampling.scripted` the double.
+
+See it work: ``pytest tests/sampling``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from selfimprove.types import Policy, Sample, SampleRequest, SamplingParams
+
+PUMP_SAMPLES = 64
+PUMP_SECONDS = 0.05
+
+
+class Sampler(Protocol):
+    """What an engine process can do. Built where it runs, from the dictionaries of its configuration."""
+
+    def load(self, policy: Policy, *, canary: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Serve ``policy`` from now on, dropping whatever is in flight.
+
+        Returns ``{"seconds": {name: s}, "canary": figures or None}``. Raises CanaryError if the served weights do
+        not give the canary's log-probabilities.
+        """
+        ...
+
+    def pump(self, requests: list[SampleRequest], params: SamplingParams) -> tuple[list[Sample], int]:
+        """Accept ``requests`` and run until `PUMP_SAMPLES` are finished, `PUMP_SECONDS` passed or nothing is left.
+
+        Returns the finished samples and the number still in flight. A prompt that does not fit into the model's
+        context gives samples with ``finish="abort"``, no tokens and no text.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Drop whatever is in flight, finished samples not yet returned included."""
+        ...
+
+    def score(self, rows: list[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+        """The log-probability (nats) of every completion token, for rows of (prompt ids, completion ids)."""
+        ...
+
+    def close(self) -> None:
+        """Give memory and processes back."""
+        ...

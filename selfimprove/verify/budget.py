@@ -1,0 +1,92 @@
+"""How many samples may go unjudged before a run stops, and what a verdict depends on.
+
+Contract: errors are no verdicts, so they never train; but a run whose verifier mostly errs must not go on and call the
+remainder a data set.
+
+See it work: ``pytest tests/verify/test_budget.py``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from selfimprove.errors import TooManyErrors
+from selfimprove.types import Verdict
+from selfimprove.verify.verdicts import TRUNCATED
+
+
+class ErrorBudget:
+    """Counts verdicts and stops when more than ``max_share`` of those asked for are errors.
+
+    The share is looked at from ``min_judged`` verdicts on, so that one early error stops nothing; `settle` looks at it
+    at the end whatever the count. Truncated samples, of which no verifier was asked, do not count.
+    """
+
+    def __init__(self, max_share: float, min_judged: int = 20) -> None:
+        self.max_share, self.min_judged = max_share, min_judged
+        self.judged = 0
+        self.errors: Counter[str] = Counter()
+        self._examples: dict[str, str] = {}
+
+    @property
+    def share(self) -> float:
+        return self.errors.total() / self.judged if self.judged else 0.0
+
+    def add(self, verdicts: Iterable[Verdict]) -> None:
+        """Count ``verdicts``. Raises TooManyErrors (exit code 8)."""
+        for verdict in verdicts:
+            self.judged += verdict != TRUNCATED
+            if verdict.outcome == "error":
+                error = verdict.error or "error"
+                self.errors[error] += 1
+                self._examples.setdefault(error, verdict.reason)
+        if self.judged >= self.min_judged:
+            self.settle()
+
+    def settle(self) -> None:
+        """Look at the share now: call it when all samples of a step are judged. Raises TooManyErrors."""
+        if self.share <= self.max_share:
+            return
+        error, count = self.errors.most_common(1)[0]
+        example = f", for example: {self._examples[error]}" if self._examples[error] else ""
+        what = f"the verifier could not judge {self.errors.total()} of {self.judged} samples ({self.share:.0%}, "
+        what += f"verifier.max_error_share allows {self.max_share:.0%}); commonest: {error} ({count}){example}"
+        raise TooManyErrors(what, hint=_FIXES.get(error, _FIX))
+
+
+_FIX = "correct the verifier or the problems it fails on; the same command judges the stored samples again"
+_FIXES = {
+    "timeout": "make the verifier faster or raise verifier.timeout_s; the same command continues",
+    "MemoryError": "raise verifier.memory_mb or use less memory in the verifier; the same command continues",
+    "no-threshold": "the verifier returns numbers: set verifier.threshold, or return bool or Verdict",
+    "bad-return": "a verifier returns bool, float or Verdict on every path; correct it and run the same command",
+}
+
+
+def verifier_digest(config: Mapping[str, Any]) -> str:
+    """blake3 (hex) of what a pass or a fail depends on: the verifier's name, source, arguments and threshold.
+
+    Limits (``timeout_s``, ``memory_mb``), ``retries`` and ``workers`` stay out: they can turn a verdict into an error
+    and back, never a pass into a fail. So stored verdicts hold under any of them, and a run may resume on a slower
+    machine with more time. Where a file lies is no part of it either. Files that the verifier imports are
+    not followed, except that built-ins share one: `selfimprove.text`.
+    """
+    import blake3
+
+    from selfimprove import plugins, text
+
+    spec = str(config["name"])
+    left, colon, name = spec.rpartition(":")
+    is_file = colon and (left.endswith(".py") or "/" in left)
+    parts = {
+        "name": name if is_file else spec,
+        "source": plugins.source_digest("verifier", spec),
+        "shared": "" if colon else blake3.blake3(Path(text.__file__).read_bytes()).hexdigest(),
+        "args": config.get("args") or {},
+        "threshold": config.get("threshold"),
+    }
+    return blake3.blake3(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,206 @@
+"""The bytes between a pool and its workers, and the page that says which sample is being judged.
+
+Contract: a frame is an 8-byte length and a payload. Work goes to a worker as a pickle (it trusts its parent);
+verdicts come back as JSON, checked on arrival, because a parent must not unpickle what a process wrote that ran
+somebody's code. A chunk carries each problem once.
+
+See it work: ``pytest tests/verify/test_wire.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import struct
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any, cast
+
+from selfimprove.errors import ConfigError
+from selfimprove.types import Message, Outcome, Problem, Sample, Verdict
+
+Item = tuple[Problem, Sample]
+MAX_REPLY = 64 * 2**20
+READY = {"ready": True}
+LEAVING = {"leaving": True}
+"""Said by a worker that ends itself, through no fault of the samples it has not judged."""
+
+_LENGTH = struct.Struct("!Q")
+_SAMPLE_FIELDS = attrgetter(*(field.name for field in fields(Sample)))
+_OUTCOMES = frozenset({"pass", "fail", "error"})
+
+
+def frame(payload: bytes) -> bytes:
+    return _LENGTH.pack(len(payload)) + payload
+
+
+def read_frame(descriptor: int) -> bytes | None:
+    """The next frame of a blocking descriptor; None at its end."""
+    header = _read(descriptor, _LENGTH.size)
+    return None if header is None else _read(descriptor, _LENGTH.unpack(header)[0])
+
+
+def split_frames(buffer: bytearray) -> Iterator[bytes]:
+    """Takes the complete frames off the front of ``buffer``. Raises ValueError for one that no worker writes."""
+    while len(buffer) >= _LENGTH.size:
+        (length,) = _LENGTH.unpack_from(buffer)
+        if length > MAX_REPLY:
+            raise ValueError(f"a frame of {length} bytes")
+        end = _LENGTH.size + length
+        if len(buffer) < end:
+            return
+        payload = bytes(buffer[_LENGTH.size : end])
+        del buffer[:end]
+        yield payload
+
+
+def encode_job(number: int, careful: bool, items: Sequence[Item]) -> bytes:
+    """A job as plain tuples: pickling frozen dataclasses one by one costs more than judging them.
+
+    Raises ConfigError naming the problem if its answer, tests or meta cannot be pickled.
+    """
+    places: dict[int, int] = {}
+    problems: list[tuple[Any, ...]] = []
+    rows: list[tuple[int, tuple[Any, ...]]] = []
+    for problem, sample in items:
+        place = places.get(id(problem))
+        if place is None:
+            place = places[id(problem)] = len(problems)
+            problems.append(_problem_row(problem))
+        rows.append((place, _sample_row(sample)))
+    try:
+        return frame(pickle.dumps((number, careful, problems, rows), pickle.HIGHEST_PROTOCOL))
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise _unsendable(items, error) from error
+
+
+def decode_job(payload: bytes) -> tuple[int, bool, list[Problem], list[tuple[int, tuple[Any, ...]]]]:
+    """``(number, careful, problems, rows)``: a row is the place of its problem and `Sample`'s fields."""
+    number, careful, problems, rows = pickle.loads(payload)
+    return number, careful, [_problem(*row) for row in problems], rows
+
+
+def encode_notice(notice: Mapping[str, Any]) -> bytes:
+    return frame(json.dumps(notice).encode())
+
+
+def encode_verdicts(number: int, first: int, verdicts: Sequence[Verdict]) -> bytes:
+    rows = [[v.outcome, v.score, v.answer, v.reason, v.error, v.steps, v.seconds] for v in verdicts]
+    return frame(json.dumps([number, first, rows], separators=(",", ":")).encode())
+
+
+def decode_reply(payload: bytes) -> Any:
+    """A worker's message: `READY`, `LEAVING`, ``{"broken": why}`` or ``(number, first, verdicts)``.
+
+    Raises ValueError for anything else: something other than the worker wrote to its channel.
+    """
+    message = json.loads(payload)
+    if isinstance(message, dict) and (message in (READY, LEAVING) or isinstance(message.get("broken"), str)):
+        return message
+    if not isinstance(message, list) or len(message) != 3 or not isinstance(message[2], list):
+        raise ValueError("not a reply")
+    number, first, rows = message
+    return number, first, [_verdict(row) for row in rows]
+
+
+class Progress:
+    """One shared page: which sample is being judged, and since when (the monotonic clock, common to all processes).
+
+    ``since`` is one aligned 8-byte word, so a reader never sees half of it; 0 means that nothing is being judged.
+    ``position`` is exact once the writer is dead.
+    """
+
+    _SINCE, _POSITION = struct.Struct("=d"), struct.Struct("=qq")
+
+    def __init__(self, descriptor: int) -> None:
+        import mmap
+
+        self._page = mmap.mmap(descriptor, mmap.PAGESIZE)
+
+    @staticmethod
+    def create() -> int:
+        """A descriptor of a fresh page without a name."""
+        import mmap
+        import tempfile
+
+        if hasattr(os, "memfd_create"):
+            descriptor = os.memfd_create("selfimprove-progress")
+        else:
+            with tempfile.TemporaryFile() as file:
+                descriptor = os.dup(file.fileno())
+        os.ftruncate(descriptor, mmap.PAGESIZE)
+        return descriptor
+
+    def begin(self, number: int, index: int) -> float:
+        self._POSITION.pack_into(self._page, 8, number, index)
+        now = time.monotonic()
+        self._SINCE.pack_into(self._page, 0, now)
+        return now
+
+    def rest(self) -> None:
+        self._SINCE.pack_into(self._page, 0, 0.0)
+
+    @property
+    def since(self) -> float:
+        return float(self._SINCE.unpack_from(self._page, 0)[0])
+
+    @property
+    def position(self) -> tuple[int, int]:
+        number, index = self._POSITION.unpack_from(self._page, 8)
+        return number, index
+
+    def close(self) -> None:
+        self._page.close()
+
+
+def _read(descriptor: int, size: int) -> bytes | None:
+    parts = []
+    while size:
+        part = os.read(descriptor, min(size, 1 << 20))
+        if not part:
+            return None
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _problem_row(problem: Problem) -> tuple[Any, ...]:
+    prompt = [(message.role, message.content) for message in problem.prompt]
+    return problem.id, prompt, problem.answer, problem.tests, problem.task, dict(problem.meta)
+
+
+def _problem(key: str, prompt: list[tuple[str, str]], *rest: Any) -> Problem:
+    return Problem(key, tuple(Message(role, content) for role, content in prompt), *rest)
+
+
+def _sample_row(sample: Sample) -> tuple[Any, ...]:
+    row: tuple[Any, ...] = _SAMPLE_FIELDS(sample)
+    if type(sample.token_ids) in (list, tuple) and type(sample.prompt_ids) in (list, tuple):
+        return row
+    # Arrays become lists, or every worker would import the array's library to read them.
+    named = zip(fields(Sample), row, strict=True)
+    return tuple([int(token) for token in value] if field.name.endswith("_ids") else value for field, value in named)
+
+
+def _unsendable(items: Sequence[Item], error: Exception) -> ConfigError:
+    for problem, _ in items:
+        try:
+            pickle.dumps(_problem_row(problem))
+        except (pickle.PicklingError, TypeError, AttributeError):
+            what = f"problem {problem.id!r} holds something that cannot be sent to a verifier process: {error}"
+            return ConfigError(what, hint="answer, tests and meta hold plain data: strings, numbers, lists, dicts")
+    return ConfigError(f"a sample cannot be sent to a verifier process: {error}")
+
+
+def _verdict(row: Any) -> Verdict:
+    if not isinstance(row, list) or len(row) != 7:
+        raise ValueError("not a verdict")
+    outcome, score, answer, reason, error, steps, seconds = row
+    texts = isinstance(reason, str) and isinstance(answer, str | None) and isinstance(error, str | None)
+    numbers = isinstance(steps, list) and all(isinstance(number, float) for number in (score, seconds, *steps))
+    if not isinstance(outcome, str) or outcome not in _OUTCOMES or not texts or not numbers:
+        raise ValueError("not a verdict")
+    return Verdict(cast(Outcome, outcome), score, answer, reason, error, tuple(steps), seconds)

@@ -1,0 +1,203 @@
+"""The processes a run owns: sampling engines, verifier pools, the trainer.
+
+Contract: processes start on first use, live across rounds and end with `Workers.close`. An engine always serves the
+policy that `load` named last, also after it was replaced. On one shared GPU the engines give their memory back before
+training (they are ended, and started again afterwards); the trainer ends after each training on a GPU and stays on a
+CPU, so that its imports are paid once.
+
+See it work: ``pytest tests/e2e``.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from selfimprove.cluster import Actor, Backend, Future, Resources
+from selfimprove.config import RunConfig, VerifierConfig
+from selfimprove.errors import EngineDead
+from selfimprove.types import Policy, Problem, Sample, TrainRequest, TrainResult, Verdict
+from selfimprove.verify import VerifierPool
+
+SAMPLERS = {
+    "vllm": "selfimprove.sampling.vllm:VLLMSampler",
+    "scripted": "selfimprove.sampling.scripted:ScriptedSampler",
+}
+TRAINERS = {
+    "trl": "selfimprove.training.trl:TRLTrainer",
+    "recording": "selfimprove.training.recording:RecordingTrainer",
+}
+DEFAULT_WINDOW = 512
+
+
+class PoolHost:
+    """A verifier pool with one call that gives work and takes results: what an actor needs."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._pool = VerifierPool(config)
+
+    def check(self) -> None:
+        """Load the verifier in a worker. ConfigError if it cannot be loaded."""
+        self._pool.check()
+
+    def exchange(
+        self, chunks: Sequence[tuple[int, list[tuple[Problem, Sample]]]], timeout_s: float
+    ) -> list[tuple[int, list[Verdict]]]:
+        """Queue ``chunks`` and return what is judged by now, waiting at most ``timeout_s`` for the first."""
+        for number, items in chunks:
+            self._pool.submit(number, items)
+        return self._pool.poll(timeout_s)
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+class Workers:
+    """Starts, feeds and ends the processes of one run."""
+
+    def __init__(self, config: RunConfig, backend: Backend) -> None:
+        self.config, self.backend = config, backend
+        self.samplers: list[Actor] = []
+        self.restarts = 0
+        self._loaded: Policy | None = None
+        self._preload: list[Future] = []
+        self._pools: dict[str, Actor] = {}
+        self._trainer: Actor | None = None
+        sequences = int(config.sampling.engine.get("max_num_seqs", DEFAULT_WINDOW // 2))
+        self.window = 2 * sequences
+
+    # -- engines -----------------------------------------------------------------------------------------------
+
+    def _start_sampler(self) -> Actor:
+        sampling = self.config.sampling
+        environment: dict[str, str] = {}
+        if sampling.type == "vllm":
+            from selfimprove.sampling.vllm import engine_environment
+
+            environment = engine_environment(sampling.model_dump(), "cuda" if self.backend.gpus() else "cpu")
+        gpus = sampling.tensor_parallel if self.backend.gpus() and sampling.type == "vllm" else 0
+        arguments = (sampling.model_dump(), self.config.model.model_dump())
+        return self.backend.start(SAMPLERS[sampling.type], *arguments, resources=Resources(gpus, environment))
+
+    def preload(self, policy: Policy) -> None:
+        """Begin to start the engines with ``policy`` while something else (a training) goes on."""
+        if self._must_share():
+            return
+        self._start_samplers()
+        if self._loaded is None and not self._preload:
+            self._preload = [sampler.submit("load", policy) for sampler in self.samplers]
+            self._loaded = policy
+
+    def _start_samplers(self) -> None:
+        while len(self.samplers) < self.config.sampling.engines:
+            self.samplers.append(self._start_sampler())
+
+    def load(self, policy: Policy) -> float:
+        """Make every engine serve ``policy``; returns the seconds it took. CanaryError if it cannot be trusted."""
+        began = time.monotonic()
+        self._start_samplers()
+        for future in self._preload:
+            future.result()
+        self._preload = []
+        if self._loaded is None or self._loaded.digest != policy.digest:
+            canary = read_canary(policy)
+            for future in [sampler.submit("load", policy, canary=canary) for sampler in self.samplers]:
+                future.result()
+            self._loaded = policy
+        return time.monotonic() - began
+
+    def restart(self, engine: int, error: EngineDead) -> None:
+        """Replace a dead engine by a new one with the same weights. EngineDead once too many have died."""
+        self.restarts += 1
+        if self.restarts > self.config.sampling.max_restarts:
+            raise EngineDead(
+                f"{error} ({self.restarts} times; sampling.max_restarts is {self.config.sampling.max_restarts})",
+                hint="see the logs directory of the run; the same command continues from the last finished part",
+            ) from error
+        self.samplers[engine].kill()
+        self.samplers[engine] = self._start_sampler()
+        assert self._loaded is not None
+        self.samplers[engine].call("load", self._loaded, canary=read_canary(self._loaded))
+
+    def abort(self) -> None:
+        """Drop every request in flight, so that the next step starts from an empty engine."""
+        for sampler in self.samplers:
+            sampler.submit("abort")
+
+    def _must_share(self) -> bool:
+        """Whether trainer and engines cannot have a GPU each."""
+        gpus = self.backend.gpus()
+        return 0 < gpus <= self.config.sampling.engines * self.config.sampling.tensor_parallel
+
+    def _release_engines(self) -> None:
+        for sampler in self.samplers:
+            sampler.kill()
+        self.samplers, self._loaded, self._preload = [], None, []
+
+    # -- verifiers ---------------------------------------------------------------------------------------------
+
+    def pool(self, verifier: VerifierConfig) -> Actor:
+        """The pool for ``verifier``; its worker processes live as long as the run."""
+        key = verifier.model_dump_json()
+        if key not in self._pools:
+            resources = Resources(environment={"OMP_NUM_THREADS": "1"})
+            pool = self.backend.start("selfimprove.workers:PoolHost", verifier.model_dump(), resources=resources)
+            self._pools[key] = pool
+        return self._pools[key]
+
+    # -- trainer -----------------------------------------------------------------------------------------------
+
+    def trainer(self) -> Actor:
+        """The trainer process, started on first use."""
+        if self._trainer is None:
+            training = self.config.training
+            environment: dict[str, str] = {}
+            if training.type == "trl":
+                from selfimprove.training.trl import trainer_environment
+
+                environment = trainer_environment(training.model_dump())
+            arguments = (training.model_dump(), self.config.model.model_dump())
+            gpus = 1 if self.backend.gpus() and training.type == "trl" else 0
+            self._trainer = self.backend.start(
+                TRAINERS[training.type], *arguments, resources=Resources(gpus, environment)
+            )
+        return self._trainer
+
+    def warm(self) -> None:
+        """Pay the trainer's imports now, beside the first sampling."""
+        if self._keep_trainer():
+            self.trainer().submit("warm")
+
+    def train(self, request: TrainRequest) -> TrainResult:
+        """Run one training in the trainer process."""
+        if self._must_share():
+            self._release_engines()
+        try:
+            result: TrainResult = self.trainer().call("train", request)
+        except EngineDead:
+            self._trainer = None
+            raise
+        if not self._keep_trainer():
+            self.trainer().kill()
+            self._trainer = None
+        return result
+
+    def _keep_trainer(self) -> bool:
+        process = self.config.training.process
+        return process == "keep" or (process == "auto" and not self.backend.gpus())
+
+    def close(self) -> None:
+        """End every process."""
+        for actor in [*self.samplers, *self._pools.values(), *([self._trainer] if self._trainer else [])]:
+            actor.kill()
+        self.samplers, self._pools, self._trainer = [], {}, None
+        self.backend.close()
+
+
+def read_canary(policy: Policy) -> dict[str, Any] | None:
+    """What the trainer measured on the saved weights, or None for a policy that was not trained here."""
+    path = Path(policy.adapter or policy.source).parent / "canary.json"
+    return json.loads(path.read_text()) if path.exists() else None

@@ -1,0 +1,1 @@
+"""Verifiers, one file per way of judging. See ``selfimprove verifiers ls``."""
