@@ -7,6 +7,8 @@ STAMP := .venv/.installed$(if $(GPU),-gpu,)
 LINKS := $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
 CPU := '.[cpu,dev]' --excludes cpu-excludes.txt -c constraints-cpu.txt $(if $(LINKS),--find-links $(LINKS),--torch-backend cpu)
 CUDA := '.[gpu,dev]' --torch-backend auto
+# Importing vLLM from source files takes 25 s, from byte code 7: let the first import keep it.
+export PYTHONDONTWRITEBYTECODE :=
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
 .PHONY: quickstart control test test-all lint types format bench clean setup constraints

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 
 from benchmarks.common import Options, Result, fresh, show
 
@@ -27,6 +28,7 @@ def main() -> None:
     unknown = sorted(set(given.names) - set(NAMES))
     if unknown:
         parser.error(f"no benchmark is called {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or every process compiles vLLM anew: nobody's normal start
     results = [one(name, Options(given.pairs, given.samples), given.json) for name in given.names or NAMES]
     if given.json:
         print(json.dumps({result.name: result.as_dict() for result in results}, indent=1))

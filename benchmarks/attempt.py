@@ -21,7 +21,7 @@ from benchmarks.common import Figure, Options, Result, Stopwatch, driver_causes,
 from selfimprove.types import Problem
 
 TARGETS = {64: ">= 0.95", 8: ">= 0.85"}
-SAMPLES = {64: 1024, 8: 6144}
+SAMPLES = {64: 2048, 8: 12288}
 PER_PROBLEM = 4
 CONTEXT_TOKENS = 128
 ALLOWED = "12"

@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,8 @@ def measure(options: Options) -> Result:
         for scripts in kinds.values():
             scripts.run(0, rounds=1)
         loop = Loop(folder)
-        contestants = {"selfimprove": loop.run, **{kind: partial(scripts.run) for kind, scripts in kinds.items()}}
+        contestants: dict[str, Callable[[int], Any]] = {"selfimprove": loop.run}
+        contestants |= {kind: scripts.run for kind, scripts in kinds.items()}
         seconds = in_turns(options.pairs, contestants)
         for kind, target in TARGETS.items():
             found = ratios(seconds[kind], seconds["selfimprove"])
@@ -114,7 +115,7 @@ class Scripts:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         model = self.folder / "start"
-        if turn == 0:
+        if turn == 1:  # the untimed round came before
             self.seconds = dict.fromkeys(self.seconds, 0.0)
         for number in range(1, rounds + 1):
             rows, trained = work / f"rows{number}.jsonl", work / f"model{number}"

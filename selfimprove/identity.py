@@ -8,7 +8,6 @@ See it work: ``selfimprove run quickstart`` and then ``selfimprove run quickstar
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from selfimprove.errors import FingerprintError
 from selfimprove.store.digest import digest
 from selfimprove.store.failpoints import failpoint
 from selfimprove.store.files import RunFiles
+from selfimprove.store.runs import read_begun, read_sealed, sealed
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,8 @@ class RunResult:
 
 def check_config(files: RunFiles, config: RunConfig) -> None:
     """Refuse a configuration that differs in meaning from the one the run was begun with."""
-    raw = files.read("run.json")
-    if raw is None:
-        return
-    before = json.loads(raw)["config"]
-    changed = diff(before, semantic(config))
+    begun = read_begun(files)
+    changed = diff(begun["config"], semantic(config)) if begun else []
     if changed:
         raise FingerprintError(
             f"{files.root}: the configuration changed since this run began:\n  " + "\n  ".join(changed),
@@ -50,7 +47,7 @@ def create(files: RunFiles, config: RunConfig) -> None:
     """Record what this run is, once; the resolved configuration follows growth such as more rounds."""
     body = {"schema": "selfimprove.run", "version": 1, "id": uuid.uuid4().hex[:12], "selfimprove": __version__}
     whole = {**body, "created": time.time(), "config": semantic(config)}
-    files.put_if_absent("run.json", json.dumps(whole, indent=1, sort_keys=True).encode())
+    files.put_if_absent("run.json", sealed(whole))
     files.replace_small("config.resolved.yaml", dump_yaml(config).encode())
     failpoint("run.created")
 
@@ -62,10 +59,7 @@ def goal(config: RunConfig) -> str:
 
 def read_finished(files: RunFiles, config: RunConfig) -> RunResult | None:
     """The recorded end of a run that has already done all that is asked, or None."""
-    raw = files.read("FINISHED.json")
-    if raw is None:
-        return None
-    body = json.loads(raw)
-    if body["goal"] != goal(config):
+    body = read_sealed(files, "FINISHED.json")
+    if body is None or body["goal"] != goal(config):
         return None
     return RunResult(body["exit_code"], f"nothing to do: {body['message']}", body["data"])

@@ -1,4 +1,4 @@
-"""The named inputs of a step: what its fingerprint is made of, each under the name that a person knows.
+"""What goes into a step: prompts and rows as the engine takes them, and the fingerprint, input by input.
 
 Contract: everything that changes a token or a weight is in, nothing that does not (devices, batch sizes of the engine's
 own choosing, paths). Functions are never fingerprinted: a view enters by the prompts it rendered.
@@ -9,14 +9,56 @@ See it work: change a sampling parameter of a begun run; the refusal names it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
+from itertools import chain
 from typing import Any
 
 from selfimprove.config import RunConfig
+from selfimprove.errors import ConfigError
 from selfimprove.pipeline import Work
 from selfimprove.store.digest import canonical, digest
-from selfimprove.types import SamplingParams, TrainRequest
+from selfimprove.types import (
+    Demonstration,
+    Example,
+    Message,
+    PreferencePair,
+    Problem,
+    SamplingParams,
+    TrainRequest,
+    messages,
+)
+
+View = Callable[[Problem], str | Sequence[Message]]
+OBJECTIVES: dict[type, str] = {Demonstration: "sft", PreferencePair: "dpo"}
+
+
+def shown(problems: Sequence[Problem], view: View | None, where: str) -> list[tuple[Message, ...]]:
+    """What the policy sees of each problem: its prompt, or the view of it. ConfigError for a view of another form."""
+    if view is None:
+        return [problem.prompt for problem in problems]
+    prompts = []
+    for problem in problems:
+        seen = view(problem)
+        try:
+            prompts.append(messages(seen))
+        except (TypeError, ValueError, AttributeError) as error:
+            what = f"{where}: the view of problem {problem.id} is {seen!r:.80}"
+            hint = "a view returns a text, or a list of messages with role and content"
+            raise ConfigError(what, hint=hint) from error
+    return prompts
+
+
+def kind_of(examples: Iterable[Example]) -> tuple[type | None, Iterator[Example]]:
+    """The kind of training rows (None if there are none) and all of them. ConfigError for what is no row."""
+    iterator = iter(examples)
+    first = next(iterator, None)
+    if first is None:
+        return None, iterator
+    if type(first) not in OBJECTIVES:
+        known = " or ".join(kind.__name__ for kind in OBJECTIVES)
+        raise ConfigError(f"a training row is a {known}, not {type(first).__name__}", hint="see selfimprove.select")
+    return type(first), chain([first], iterator)
 
 
 def sampling_params(config: RunConfig, overrides: Mapping[str, Any]) -> SamplingParams:

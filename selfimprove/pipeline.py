@@ -36,6 +36,7 @@ BACKLOG = 8192
 QUEUED_PUMPS = 2
 POOL = -1
 STALL_S = 900.0
+FEW_ERRORS = 3
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,12 @@ class Work:
         problem, indexes = self.problems[position], tuple(range(self.n))
         seeds = tuple(seed_of(self.seed, self.name, problem.id, index) for index in indexes)
         return SampleRequest(f"{self.name}/{problem.id}", problem.id, self.prompts[position], indexes, seeds, self.view)
+
+
+def only(request: SampleRequest, name: str) -> SampleRequest:
+    """``request`` for the one sample called ``name``."""
+    place = [f"{request.key}/{index}" for index in request.indexes].index(name)
+    return replace(request, indexes=request.indexes[place : place + 1], seeds=request.seeds[place : place + 1])
 
 
 @dataclass
@@ -115,26 +122,29 @@ class Pipeline:
             self._advance()
         began = last_sample = time.monotonic()
         while self._parts:
-            if self._sampling():
-                last_sample = time.monotonic()
+            sampling = self._sampling()
             self._feed()
             self._exchange()
             self._collect()
+            if sampling:
+                last_sample = time.monotonic()
             if self.stop.requested and self._idle():
                 self.stop.raise_stopped()
+        self.budget.settle()
         self.seconds["sample"] += last_sample - began
         self.seconds["verify"] += time.monotonic() - last_sample
         self._commit()
 
     # -- beginning ---------------------------------------------------------------------------------------------
 
-    def _resume(self) -> list[Part]:
+    def _resume(self) -> deque[Part]:
         """Parts still to be drawn; parts drawn but not judged go straight to verification."""
-        missing = []
+        missing: deque[Part] = deque()
         for number in range(self.work.parts()):
             start = number * self.work.part_problems
             stop = min(start + self.work.part_problems, len(self.work.problems))
             part = Part(number, start, stop, (stop - start) * self.work.n)
+            self._forget_errors(number)
             if number not in self.samples.parts:
                 missing.append(part)
             elif self.verdicts is not None and number not in self.verdicts.parts:
@@ -145,14 +155,22 @@ class Pipeline:
                 self.progress.done(part.expected)
         return missing
 
+    def _forget_errors(self, number: int) -> None:
+        """Until all is judged a part with errors is judged again: an error is no verdict, and its cause may be gone."""
+        if self.verdicts is None or self.verdicts.marker is not None or number not in self.verdicts.parts:
+            return
+        if self.verdicts.parts[number].counts["errors"]:
+            self.verdicts.withdraw(number)
+
     def _open_engines(self) -> None:
         self.seconds["load"] = self.workers.load(self.work.policy)
         failpoint("policy.loaded")
         self._flying = [{} for _ in self.workers.samplers]
         self._pumps = [0] * len(self.workers.samplers)
 
-    def _requests(self, missing: Sequence[Part]) -> Iterator[tuple[Part, SampleRequest]]:
-        for part in missing:
+    def _requests(self, missing: deque[Part]) -> Iterator[tuple[Part, SampleRequest]]:
+        while missing:
+            part = missing.popleft()  # not kept here: a part that is published must be forgotten, with its samples
             for position in range(part.start, part.stop):
                 yield part, self.work.request(position)
 
@@ -186,7 +204,7 @@ class Pipeline:
         for engine, actor in enumerate(self.workers.samplers if self._flying else ()):
             while self._pumps[engine] < QUEUED_PUMPS:
                 requests = self._take(engine) if waiting < BACKLOG else []
-                if not requests and not (self._flying[engine] and self._pumps[engine] == 0):
+                if not requests and not self._flying[engine]:
                     break
                 self._pumps[engine] += 1
                 future = actor.submit("pump", requests, self.work.params)
@@ -202,8 +220,7 @@ class Pipeline:
                 request = self._next[1]
                 self._advance()
             requests.append(request)
-            for index, seed in zip(request.indexes, request.seeds, strict=True):
-                flying[f"{request.key}/{index}"] = replace(request, indexes=(index,), seeds=(seed,))
+            flying.update({f"{request.key}/{index}": request for index in request.indexes})
         return requests
 
     # -- collecting --------------------------------------------------------------------------------------------
@@ -240,7 +257,7 @@ class Pipeline:
         self._pumps[engine] = 0
         self.progress.note(f"engine {engine}: {error}; restarting it")
         self.workers.restart(engine, error)
-        self._again.extend(self._flying[engine].values())
+        self._again.extend(only(request, name) for name, request in self._flying[engine].items())
         self._flying[engine] = {}
         self._moved = time.monotonic()
 
@@ -324,6 +341,9 @@ class Pipeline:
         assert self.verdicts is not None
         rows = self._sorted(part)
         verdicts = [part.verdicts[row.id] for row in rows]
+        if sum(verdict.outcome == "error" for verdict in verdicts) >= FEW_ERRORS:
+            # A part that could not be judged is not published: once the cause is mended it is judged again.
+            ErrorBudget(self.budget.max_share, min_judged=1).add(verdicts)
         path = self.verdicts.workdir() / f"{part.number:06d}.parquet"
         stamp = tables.write(path, tables.verdict_table([row.id for row in rows], verdicts))
         counts = {

@@ -17,13 +17,14 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
 
 from selfimprove import sources
-from selfimprove.errors import ConfigError
+from selfimprove.errors import ConfigError, SelfImproveError
 
 _PACKAGES = {
     "recipe": "selfimprove.pipelines",
@@ -46,6 +47,7 @@ _WORDS = {
     "verifier": "verifier",
     "problems": "problem generator",
     "model": "model builder",
+    "script": "script",
 }
 
 
@@ -75,6 +77,35 @@ def resolve(kind: str, spec: str, base: Path | None = None) -> Any:
     if not hasattr(module, place.object):
         raise _no_object(place.spec, place.file, place.object)
     return getattr(module, place.object)
+
+
+@contextmanager
+def blamed(kind: str, spec: str, when: str) -> Iterator[None]:
+    """Turn an exception that a user's own plugin raises, itself or in a library it calls, into a ConfigError.
+
+    Our own errors, and whatever our code raises when the plugin calls it, pass as they are.
+    """
+    try:
+        yield
+    except SelfImproveError:
+        raise
+    except Exception as error:  # whatever it is, the fault lies in that file
+        place = locate(kind, spec)
+        if place.origin == "built-in" or _raised_by_us(error, place.file):
+            raise
+        what = f"{place.file}:{_line_in(error, place.file)}: {type(error).__name__}: {error}"
+        hint = "correct it; the same command continues from the last finished step"
+        raise ConfigError(f"{_WORDS[kind]} {spec!r} failed {when}: {what}", hint=hint) from error
+
+
+def _raised_by_us(error: Exception, file: Path) -> bool:
+    """Whether the error went through a file of this package after it went through ``file``."""
+    home, step, below = str(Path(__file__).parent), error.__traceback__, False
+    while step is not None:
+        name = step.tb_frame.f_code.co_filename
+        below = name != str(file) and (below or name.startswith(home + os.sep))
+        step = step.tb_next
+    return below
 
 
 def locate(kind: str, spec: str, base: Path | None = None) -> Place:
@@ -130,11 +161,11 @@ def absolute(spec: str, base: Path | None = None) -> str:
 
 def recipe_config_class(recipe: Callable[..., Any]) -> type:
     """The frozen dataclass that annotates a recipe's second parameter. Raises ConfigError if there is none."""
-    name = getattr(recipe, "__name__", repr(recipe))
+    name = getattr(recipe, "__name__", "name")
     form = f"a recipe is `def {name}(round, config: Config)` with a frozen dataclass Config"
     code = getattr(recipe, "__code__", None)
     if code is None or code.co_argcount < 2:
-        raise ConfigError(f"{name!r} is not a recipe: {form}")
+        raise ConfigError(f"{getattr(recipe, '__name__', recipe)!r} is not a recipe: {form}")
     try:
         hint = get_type_hints(recipe).get(code.co_varnames[1])
     except NameError as error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ SEMANTIC_JSON = (
     "model.safetensors.index.json",
     "weights.json",
 )
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
 UNSAFE = (".bin", ".pt", ".pth", ".pkl")
 
 
@@ -115,8 +117,7 @@ def _write_cache(entries: dict[str, str]) -> None:
 
 def is_hub_id(source: str) -> bool:
     """Whether ``source`` has the form ``org/name[@revision]`` and no such path exists."""
-    name = source.partition("@")[0]
-    return not Path(source).exists() and name.count("/") == 1 and not source.startswith((".", "/", "~"))
+    return HUB_ID.fullmatch(source) is not None and not Path(source).exists()
 
 
 def fetch(source: str, offline: bool | None = None) -> tuple[Path, str]:
@@ -125,7 +126,13 @@ def fetch(source: str, offline: bool | None = None) -> tuple[Path, str]:
     PreconditionError if it does not exist, is gated, or there is no network.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     name, _, revision = source.partition("@")
     patterns = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt", "*.tiktoken"]
@@ -140,7 +147,7 @@ def fetch(source: str, offline: bool | None = None) -> tuple[Path, str]:
         raise PreconditionError(
             f"model.source: there is no model {name} (or it is private)", hint="check the id, or set HF_TOKEN"
         ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         raise PreconditionError(
             f"model.source: {source} is not in the local cache and cannot be fetched ({type(error).__name__})",
             hint="connect, or download it elsewhere and give its directory",

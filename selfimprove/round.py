@@ -11,7 +11,7 @@ See it work: ``selfimprove recipes show rest_em``.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -23,7 +23,7 @@ from selfimprove.config import RunConfig, VerifierConfig
 from selfimprove.control import Stop
 from selfimprove.errors import ConfigError, IntegrityError, Starved
 from selfimprove.evaluate.evaluation import Evaluation, evaluation_of
-from selfimprove.inputs import sampling_inputs, sampling_params, training_inputs
+from selfimprove.inputs import OBJECTIVES, View, kind_of, sampling_inputs, sampling_params, shown, training_inputs
 from selfimprove.pipeline import Pipeline, Work
 from selfimprove.policies import model_digest
 from selfimprove.report.progress import Progress
@@ -31,25 +31,20 @@ from selfimprove.selection import Tally
 from selfimprove.store import tables
 from selfimprove.store.digest import digest, seed_of
 from selfimprove.store.failpoints import failpoint
-from selfimprove.store.files import RunFiles
+from selfimprove.store.files import RunFiles, disk_errors
 from selfimprove.store.groups import Groups, read_samples
 from selfimprove.store.lease import Lease
-from selfimprove.store.steps import COMMITTED, Step, open_step, read_marker, read_parts
+from selfimprove.store.steps import COMMITTED, Step, check_files, open_step, read_marker, read_parts
 from selfimprove.types import (
-    Demonstration,
     Example,
     Message,
     Policy,
-    PreferencePair,
     Problem,
     TrainRequest,
     messages,
 )
 from selfimprove.verify import ErrorBudget, verifier_digest
 from selfimprove.workers import Workers
-
-View = Callable[[Problem], str | Sequence[Message]]
-OBJECTIVES: dict[type, str] = {Demonstration: "sft", PreferencePair: "dpo"}
 
 
 @dataclass
@@ -194,7 +189,9 @@ class Round:
         self._claim(name)
         if not problems:
             raise ConfigError(f"round {self.index}, step {name}: there is no problem to ask")
-        prompts = [p.prompt if view is None else messages(view(p)) for p in problems]
+        if n < 1:
+            raise ConfigError(f"round {self.index}, step {name}: n is {n}; at least one sample per problem is drawn")
+        prompts = shown(problems, view, f"round {self.index}, step {name}")
         part = max(1, self.context.config.sampling.part_samples // n)
         view_name = "" if view is None else getattr(view, "__name__", "view")
         settings = sampling_params(self.context.config, params)
@@ -230,6 +227,7 @@ class Round:
     def _run(self, work: Work, samples: Step, verdicts: Step | None, judge: VerifierConfig | None, stage: str) -> None:
         context = self.context
         budget = ErrorBudget(judge.max_error_share if judge else 1.0)
+        check_policy(context.files, work.policy)
         with context.progress.stage(work.name, len(work.problems) * work.n):
             pool = context.workers.pool(judge) if judge else None
             pipeline = Pipeline(work, samples, verdicts, context.workers, pool, budget, context.progress, context.stop)
@@ -263,7 +261,7 @@ class Round:
         self._claim(name)
         context = self.context
         context.stop.check()
-        kind, rows = _kind_of(examples)
+        kind, rows = kind_of(examples)
         if kind is None:
             raise Starved(
                 f"round {self.index}: no sample survived the filter, so there is nothing to train on",
@@ -335,9 +333,11 @@ class Round:
     def _fit(self, step: Step, request: TrainRequest) -> None:
         context = self.context
         output = step.workdir() / "model"
-        output.mkdir()
+        context.files.folder(f"{output.relative_to(context.files.root)}")
+        for policy in filter(None, (request.start, request.reference)):
+            check_policy(context.files, policy)
         failpoint("train.before")
-        with context.progress.stage(f"{self.key}/train", 0) as spent:
+        with context.progress.stage(f"{self.key}/train", 0) as spent, disk_errors(output):
             result = context.workers.train(replace(request, output=str(output)))
         failpoint("train.after")
         self.seconds["train"] = self.seconds.get("train", 0.0) + spent()
@@ -357,22 +357,20 @@ class Round:
         step.publish(files, digest=stamp, counts=counts, data=where, seconds=dict(result.seconds))
 
 
-def _kind_of(examples: Iterable[Example]) -> tuple[type | None, Iterator[Example]]:
-    iterator = iter(examples)
-    first = next(iterator, None)
-    return (None, iterator) if first is None else (type(first), chain([first], iterator))
-
-
 def _relative(path: str, root: Path) -> str:
     """Paths inside the step are stored relative to it, so that a run directory can be moved."""
     return str(Path(path).relative_to(root)) if Path(path).is_relative_to(root) else path
 
 
+def check_policy(files: RunFiles, policy: Policy) -> None:
+    """Check a policy that this run made, before it is used: weights load as well with a bit flipped."""
+    for place in filter(None, (policy.source, policy.adapter)):
+        check_files(files, place)
+
+
 def policy_of(files: RunFiles, step: Step) -> Policy:
-    """The policy that a training step published, its files checked."""
+    """The policy that a training step published."""
     assert step.marker is not None
-    for output in step.marker.outputs:
-        step.path(output)
     data, root = step.marker.data, files.local(step.key)
     adapter = str(root / data["adapter"]) if data["adapter"] else None
     return Policy(str(root / data["source"]), step.marker.digest, data["parent"], adapter, data["precision"])

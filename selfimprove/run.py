@@ -25,20 +25,22 @@ from selfimprove.errors import ConfigError, Starved
 from selfimprove.evaluate.evaluation import Evaluation, evaluation_of
 from selfimprove.gate import Decision, decide, difference, interval_json, points, stop_reason
 from selfimprove.identity import RunResult, check_config, create, goal, read_finished
-from selfimprove.policies import fetch, is_hub_id, local_policy
+from selfimprove.policies import check_model, fetch, is_hub_id, local_policy
 from selfimprove.report.progress import Progress
 from selfimprove.report.table import percent, round_line
 from selfimprove.results import RoundResult, advance, best_json, named, restored, round_result, stored, story
-from selfimprove.round import Context, Round, read_groups, read_step
+from selfimprove.round import Context, Round, check_policy, read_groups, read_step
 from selfimprove.store.digest import digest, seed_of
 from selfimprove.store.failpoints import failpoint
-from selfimprove.store.files import RunFiles
+from selfimprove.store.files import RunFiles, disk_errors
 from selfimprove.store.lease import Lease, take
+from selfimprove.store.runs import sealed
 from selfimprove.store.steps import open_step
 from selfimprove.types import Policy, Problem
 from selfimprove.workers import Workers
 
 NOT_BETTER, STARVED = 3, Starved.exit_code
+Found = tuple[Path, str]
 
 
 def execute(config: RunConfig, run_dir: Path, *, progress: str = "auto") -> RunResult:
@@ -58,8 +60,7 @@ def execute(config: RunConfig, run_dir: Path, *, progress: str = "auto") -> RunR
     teller = Progress(files, progress)
     stop.on_request = lambda reason: teller.note(f"{reason}: finishing what is begun, then stopping (again: at once)")
     try:
-        create(files, config)
-        run = Run(config, files, lease, teller, stop)
+        run = Run(config, files, lease, teller, stop, _find(config.model.source))
         with signals(stop):  # after the backend has started: Ray installs handlers of its own
             return run.improve()
     except Exception as error:
@@ -74,19 +75,23 @@ def evaluate_model(config: RunConfig, model: str, *, split: str, n: int, run_dir
 
     Greedy for n = 1; otherwise ``n`` samples per problem and pass@k. Raises PreconditionError for a missing model.
     """
+    found_model = _find(model)
+    assert found_model is not None
     files = RunFiles(run_dir.resolve())
     files.folder("")
     lease, stop = take(files), Stop()
-    run = Run(config, files, lease, Progress(files, "auto"), stop)
     try:
-        with signals(stop):
-            context = run.prepare()
-            policy = local_policy(fetch(model)[0] if is_hub_id(model) else Path(model))
-            problems = getattr(context.splits, split)
-            aside = Round(n, policy, named(policy), problems, context, place=f"evals/{policy.digest[:12]}")
-            found = aside.evaluate(policy, problems, n=n, name=split)
+        run = Run(config, files, lease, Progress(files, "auto"), stop, found_model)
+        try:
+            with signals(stop):
+                context = run.prepare()
+                policy = local_policy(found_model[0])
+                problems = getattr(context.splits, split)
+                aside = Round(n, policy, named(policy), problems, context, place=f"evals/{policy.digest[:12]}")
+                found = aside.evaluate(policy, problems, n=n, name=split)
+        finally:
+            run.workers.close()
     finally:
-        run.workers.close()
         lease.release()
     accuracy, pass_at = interval_json(found.accuracy), {str(k): value for k, value in found.pass_at.items()}
     figures = {"accuracy": accuracy, "pass_at": pass_at, "errors": found.errors, "truncated": found.truncated}
@@ -98,13 +103,24 @@ def evaluate_model(config: RunConfig, model: str, *, split: str, n: int, run_dir
 class Run:
     """One process's work on a run; made by `execute`, which holds the lease."""
 
-    def __init__(self, config: RunConfig, files: RunFiles, lease: Lease, progress: Progress, stop: Stop) -> None:
+    def __init__(
+        self, config: RunConfig, files: RunFiles, lease: Lease, progress: Progress, stop: Stop, model: Found | None
+    ) -> None:
         self.config, self.files, self.lease, self.progress, self.stop = config, files, lease, progress, stop
+        self.model = model
+        self.problems = load_problems(config, progress.note)
+        self.splits = datasets.splits(self.problems, config.data.gate, config.data.report, config.seed)
+        self.demonstrations = load_demonstrations(config)
         self.workers = Workers(config, _backend(config, files))
 
     def improve(self) -> RunResult:
-        """Round after round until a stop rule ends it; then the report."""
+        """Round after round until a stop rule ends it; then the report.
+
+        The run is begun (its configuration recorded) once all that can be checked was found in order.
+        """
         try:
+            self.workers.pool(self.config.verifier).call("check")
+            create(self.files, self.config)
             self.context = self.prepare()
             return self._improve()
         finally:
@@ -142,15 +158,13 @@ class Run:
     # -- before the first round --------------------------------------------------------------------------------
 
     def prepare(self) -> Context:
-        """Read the problems, split them, and check that they are the ones the run began with."""
-        config = self.config
-        problems = load_problems(config, self.progress.note)
-        splits = datasets.splits(problems, config.data.gate, config.data.report, config.seed)
+        """Check that the problems and their splits are the ones the run began with."""
+        config, problems, splits = self.config, self.problems, self.splits
         held_out = {problem.id for problem in (*splits.gate, *splits.report)}
-        demonstrations = [problem for problem in load_demonstrations(config) if problem.id not in held_out]
+        demonstrations = [problem for problem in self.demonstrations if problem.id not in held_out]
         inputs = {
-            "problems": datasets.problems_digest(problems),
-            "demonstrations": datasets.problems_digest(demonstrations),
+            "data.problems": datasets.problems_digest(problems),
+            "data.demonstrations": datasets.problems_digest(demonstrations),
             "splits": digest([[p.id for p in part] for part in (splits.train, splits.gate, splits.report)]),
         }
         step = open_step(self.files, "setup/problems", inputs, self.lease)
@@ -165,17 +179,12 @@ class Run:
     def _initial_policy(self) -> Policy:
         """The checkpoint given, built or fetched."""
         model = self.config.model
-        self.workers.pool(self.config.verifier).call("check")
         if model.build:
             return self._built_policy(model.build, model.args)
-        assert model.source is not None
-        if is_hub_id(model.source):
-            path, revision = fetch(model.source)
-            policy = local_policy(path)
-            inputs = {"model": model.source, "revision": revision}
-        else:
-            policy = local_policy(Path(model.source))
-            inputs = {"model": policy.digest}
+        assert self.model is not None and model.source is not None
+        path, revision = self.model
+        policy = local_policy(path)
+        inputs = {"model": model.source, "revision": revision} if revision else {"model": policy.digest}
         step = open_step(self.files, "setup/model", inputs, self.lease)
         if step.marker is None:
             step.publish(digest=policy.digest)
@@ -187,7 +196,8 @@ class Run:
         step = open_step(self.files, "setup/model", inputs, self.lease)
         if step.marker is None:
             output = step.workdir() / "model"
-            self.workers.trainer().call("build", spec, dict(args), str(output))
+            with disk_errors(output):
+                self.workers.trainer().call("build", spec, dict(args), str(output))
             policy = local_policy(output)
             where = {"source": str(output.relative_to(self.files.local("setup/model")))}
             outputs = sorted(path for path in output.rglob("*") if path.is_file())
@@ -229,8 +239,12 @@ class Run:
     ) -> tuple[RoundResult, Evaluation | None]:
         marker = self._committed(index)
         if marker is not None:
+            result = round_result(self.files, index, marker)
+            if not self.context.splits.gate:
+                return result, None
             groups = read_groups(self.context, f"rounds/{index:03d}/gate")
-            return round_result(self.files, index, marker), evaluation_of(groups) if groups else None
+            again = Round(index, result.candidate, policies, [], self.context)
+            return result, evaluation_of(groups) if groups else again.evaluate(result.candidate, name="gate")
         failpoint("round.before")
         began = time.monotonic()
         sampled_with = policies[self.config.sample_from]
@@ -246,9 +260,13 @@ class Run:
         recipe = self.config.warmup if warmup else self.config.recipe
         assert recipe is not None
         function = plugins.resolve("recipe", recipe.name)
-        candidate = function(round_, python_recipe_options(self.config, "warmup" if warmup else "recipe"))
+        options = python_recipe_options(self.config, "warmup" if warmup else "recipe")
+        with plugins.blamed("recipe", recipe.name, f"in round {round_.index}"):
+            candidate = function(round_, options)
         if not isinstance(candidate, Policy):
-            raise ConfigError(f"recipe {recipe.name} returned {type(candidate).__name__}; it must return a Policy")
+            hint = "end it with `return round.train(...)`, or return one of round.policies"
+            what = f"recipe {recipe.name} returned {type(candidate).__name__}; it must return a Policy"
+            raise ConfigError(what, hint=hint)
         return candidate
 
     def _asked(self, index: int) -> Sequence[Problem]:
@@ -304,6 +322,7 @@ class Run:
         highest = max(results, key=lambda r: (r.accuracy.value if r.accuracy else r.index, -r.index))
         named = next((r for r in results if r.candidate.digest == best.digest), None)
         chosen = named or highest
+        check_policy(self.files, chosen.candidate)
         report = self._final(len(results), base, chosen.candidate) if self.context.splits.report else None
         data = {
             "state": "finished",
@@ -335,7 +354,7 @@ class Run:
     def _finish(self, exit_code: int, message: str, data: Mapping[str, Any]) -> RunResult:
         body = {"schema": "selfimprove.finished", "version": 1, "goal": goal(self.config), "exit_code": exit_code}
         whole = {**body, "message": message, "data": data, "at": time.time()}
-        self.files.replace_small("FINISHED.json", json.dumps(whole, indent=1).encode())
+        self.files.replace_small("FINISHED.json", sealed(whole))
         failpoint("finished.written")
         self.progress.state(str(data["state"]), exit_code=exit_code)
         return RunResult(exit_code, message, data)
@@ -356,6 +375,16 @@ def load_demonstrations(config: RunConfig) -> list[Problem]:
     if source is None:
         return []
     return datasets.load(source.source, source.args, config.data.columns.model_dump(), require=("completion",))
+
+
+def _find(model: str | None) -> Found | None:
+    """The model's directory and, for a hub id, its revision: what is missing is said before any process starts."""
+    if model is None:
+        return None
+    if is_hub_id(model):
+        return fetch(model)
+    check_model(Path(model))
+    return Path(model), ""
 
 
 def _backend(config: RunConfig, files: RunFiles) -> Any:

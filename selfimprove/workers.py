@@ -199,5 +199,7 @@ class Workers:
 
 def read_canary(policy: Policy) -> dict[str, Any] | None:
     """What the trainer measured on the saved weights, or None for a policy that was not trained here."""
+    if policy.parent is None:
+        return None
     path = Path(policy.adapter or policy.source).parent / "canary.json"
     return json.loads(path.read_text()) if path.exists() else None

@@ -126,6 +126,8 @@ def _data_file(layer: Layer, key: Key, source: str) -> Iterator[Fault]:
             dotted,
             f"{source!r} is neither a generator's name nor a {', '.join(DATA_FILES)} file",
         )
+    elif _path(source, origin.base).is_dir():
+        yield Fault(origin, dotted, f"{source!r} is a directory; name one {', '.join(DATA_FILES)} file in it")
     elif not _path(source, origin.base).is_file():
         yield Fault(origin, dotted, f"no file {source!r}{_near(source, origin.base)}")
 

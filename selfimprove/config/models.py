@@ -182,7 +182,9 @@ class SamplingConfig(Strict):
     script: str | None = Field(default=None, description="file.py:function of a scripted sampler")
     engines: AtLeastOne = Field(default=1, description="engine processes that share the work")
     tensor_parallel: AtLeastOne = Field(default=1, description="devices that one engine spreads over")
-    threads: AtLeastOne | None = Field(default=None, description="CPU threads of one engine; null = all")
+    threads: AtLeastOne | None = Field(
+        default=None, description="CPU threads of one engine; null = one on a CPU, vLLM's own choice beside a GPU"
+    )
     dtype: Dtype = Field(default="auto", description="precision that the engine computes in")
     max_tokens: AtLeastOne = Field(default=256, description="new tokens of one completion at most")
     temperature: float = Field(default=1.0, ge=0, description="0 = greedy")
@@ -230,7 +232,9 @@ class TrainingConfig(Strict):
         default="auto", description="keep the trainer process across rounds?"
     )
     threads: AtLeastOne | None = Field(default=None, description="CPU threads of the trainer; null = all")
-    dtype: Dtype = Field(default="auto", description="precision of the trained weights")
+    dtype: Dtype = Field(
+        default="auto", description="precision that training computes in; weights keep the precision of their files"
+    )
     max_tokens: AtLeastOne | None = Field(
         default=None,
         description="longer rows are left out and counted; null = no limit",
@@ -268,7 +272,7 @@ class RunConfig(Strict):
     recipe: RecipeConfig = Field(description="the method: what a round does")
     warmup: RecipeConfig | None = Field(default=None, description="a recipe run once before the first round")
     verifier: VerifierConfig = Field(description="how good samples are told from bad ones")
-    rounds: Count = Field(default=3, description="rounds of self-improvement")
+    rounds: AtLeastOne = Field(default=3, description="rounds of self-improvement")
     seed: Count = Field(default=0, description="all randomness of the run comes from it")
     ask: Literal["all", "fresh"] = Field(
         default="all", description="which problems a round asks: all, or only fresh ones (none is asked in two rounds)"

@@ -18,6 +18,11 @@ from selfimprove.config.models import RunConfig
 # How the work is carried out, or how far: free to change while a run goes on.
 EXECUTION = (
     "verifier.workers",
+    "verifier.timeout_s",  # limits decide whether a verdict is reached, not which: errors are never kept anyway
+    "verifier.memory_mb",
+    "verifier.retries",
+    "verifier.max_error_share",
+    "sampling.canary_tolerance",
     "sampling.threads",
     "sampling.engines",
     "sampling.tensor_parallel",

@@ -19,14 +19,14 @@ from selfimprove.config import RunConfig, diff, python_recipe_options, semantic
 from selfimprove.policies import is_hub_id, local_policy
 from selfimprove.report.table import grid
 from selfimprove.store.files import RunFiles
-from selfimprove.store.runs import read_json, rounds
+from selfimprove.store.runs import read_begun, rounds
 from selfimprove.store.steps import COMMITTED, read_marker, read_parts
 
 
 def plan(config: RunConfig, run_dir: Path) -> dict[str, Any]:
     """The plan as data: model, problems, options of the rounds, and the state of every round's steps."""
     files = RunFiles(run_dir)
-    begun = read_json(files, "run.json")
+    begun = read_begun(files)
     source = config.data.problems
     problems = datasets.load(source.source, source.args, config.data.columns.model_dump(), None)
     splits = datasets.splits(problems, config.data.gate, config.data.report, config.seed)

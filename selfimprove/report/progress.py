@@ -13,9 +13,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from selfimprove.errors import DiskFullError, PreconditionError
 from selfimprove.store.files import RunFiles
 
 EVERY_S = 30.0
@@ -86,7 +87,8 @@ class Progress:
         if self._files is None:
             return
         body = {"state": state, "stage": self._name, "done": self._done, "total": self._total, "at": time.time()}
-        self._files.replace_small("status.json", json.dumps({**body, "pid": os.getpid(), **more}).encode())
+        with suppress(OSError, DiskFullError, PreconditionError):  # the work itself says so if the disk is full
+            self._files.replace_small("status.json", json.dumps({**body, "pid": os.getpid(), **more}).encode())
 
     def _open_bar(self) -> None:
         if not self._rich:

@@ -1,7 +1,7 @@
 """The samples themselves: what was asked, what came back, what the verifier said, whether it was trained on.
 
-Contract: reads committed parts only. A reference is a round (``2``), a step (``rounds/002/attempt``), a problem id, a
-sample id, or nothing for an overview of the newest round.
+Contract: reads committed parts only. A reference is a round (``2``), a step (``2/attempt``,
+``rounds/002/attempt``), a problem id, a sample id, or nothing for an overview of the newest round.
 
 See it work: ``selfimprove show RUN``.
 """
@@ -48,11 +48,14 @@ def show(run_dir: Path, ref: str | None = None, limit: int = 10) -> dict[str, An
 
 
 def _is_place(ref: str) -> bool:
-    return ref.isdecimal() or (ref.partition("/")[0] in ("rounds", "final") and ref.count("/") <= 2)
+    top, _, below = ref.partition("/")
+    return (top.isdecimal() and "/" not in below) or (top in ("rounds", "final") and ref.count("/") <= 2)
 
 
 def _under(step: str, ref: str) -> bool:
-    place = f"rounds/{int(ref):03d}" if ref.isdecimal() else ref.rstrip("/")
+    parts = ref.rstrip("/").split("/")
+    parts = ["rounds", *parts] if parts[0].isdecimal() else parts
+    place = "/".join(f"{int(part):03d}" if part.isdecimal() else part for part in parts)
     return step == place or step.startswith(f"{place}/")
 
 

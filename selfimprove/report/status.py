@@ -16,7 +16,7 @@ from typing import Any
 from selfimprove.report.table import grid, percent
 from selfimprove.store.files import RunFiles
 from selfimprove.store.lease import alive_here, owner_of
-from selfimprove.store.runs import open_run, read_json, rounds
+from selfimprove.store.runs import open_run, read_json, read_sealed, rounds
 from selfimprove.store.steps import COMMITTED, Marker, read_marker
 
 COUNTS = ("sampled", "passed", "failed", "errors", "truncated", "kept", "trained", "steps")
@@ -30,7 +30,7 @@ def read_status(run_dir: Path) -> dict[str, Any]:
     """
     files = open_run(run_dir)
     done = rounds(files)
-    finished = read_json(files, "FINISHED.json")
+    finished = read_sealed(files, "FINISHED.json")
     live = read_json(files, "status.json") or {}
     rows = [_round(index, marker) for index, marker in sorted(done.items()) if index > 0]
     state = _state(files, finished, len(rows), live)

@@ -31,7 +31,7 @@ class ScriptedSampler:
         spec = config.get("script")
         if not spec:
             raise ConfigError("sampling.script: a scripted sampler needs a function", hint="script: my.py:fn")
-        self._script: Script = resolve("model", spec)
+        self._script: Script = resolve("script", spec)
         self._policy = ""
         self._queue: deque[SampleRequest] = deque()
         self._waiting = 0

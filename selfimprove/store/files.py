@@ -23,7 +23,7 @@ from selfimprove.errors import DiskFullError, PreconditionError
 from selfimprove.store.failpoints import failpoint
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def disk_errors(path: Path) -> Iterator[None]:
             ) from error
         if error.errno in DENIED:
             raise PreconditionError(
-                f"{path}: cannot write here ({error.strerror})", hint="choose another place with --run-dir"
+                f"{path}: cannot be used ({error.strerror})", hint="choose another place with --run-dir"
             ) from error
         raise
 
@@ -124,9 +124,11 @@ class RunFiles:
 
     def read(self, key: str) -> bytes | None:
         """The bytes under ``key``, or None if there are none."""
+        path = self.local(key)
         try:
-            return self.local(key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
+            with disk_errors(path):
+                return path.read_bytes()
+        except FileNotFoundError:
             return None
 
     def list(self, key: str) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
+from selfimprove.errors import IntegrityError
 from selfimprove.store import tables
 from selfimprove.store.steps import Marker, Step
 from selfimprove.types import Attempt, Group, Problem, Sample, Verdict
@@ -44,6 +45,11 @@ class Groups:
         return f"{self.samples.marker.digest}{verdicts}"
 
     def __iter__(self) -> Iterator[Group]:
+        for step in (self.samples, self.verdicts):
+            if step is not None and sum(part.counts["problems"] for part in step.parts.values()) != len(self):
+                where = self.samples.files.local(step.key)
+                hint = f"restore its parts directory from a copy, or delete {where}: the same command does it again"
+                raise IntegrityError(f"{where}: markers of parts are missing", hint=hint)
         for part in sorted(self.samples.parts):
             samples = read_samples(self.samples, self.samples.parts[part])
             verdicts: Sequence[tuple[Verdict, ...]] = [()] * len(samples)

@@ -10,6 +10,7 @@ See it work: ``pytest tests/store/test_lease.py``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfimprove.errors import LeaseHeld
+from selfimprove.errors import DiskFullError, LeaseHeld, PreconditionError
 from selfimprove.store.failpoints import failpoint
 from selfimprove.store.files import RunFiles
 
@@ -79,7 +80,8 @@ class Lease:
         beat = 0
         while not self._stop.wait(self.beat_s):
             beat += 1
-            self.files.replace_small("control/beat.json", json.dumps([self.number, beat]).encode())
+            with _best_effort():
+                self.files.replace_small("control/beat.json", json.dumps([self.number, beat]).encode())
 
     def check(self) -> int:
         """The fencing number to commit with. Raises LeaseHeld if another process has taken over."""
@@ -89,9 +91,15 @@ class Lease:
         return self.number
 
     def release(self) -> None:
-        """Give the run back: the next owner need not wait."""
+        """Give the run back: the next owner need not wait (if that cannot be written: not for long)."""
         self._stop.set()
-        self.files.put_if_absent(f"control/released.{self.number}.json", b"{}")
+        with _best_effort():
+            self.files.put_if_absent(f"control/released.{self.number}.json", b"{}")
+
+
+def _best_effort() -> contextlib.suppress:
+    """On a full disk what follows is left undone: the error that people must see is the one of the work."""
+    return contextlib.suppress(OSError, DiskFullError, PreconditionError)
 
 
 def _latest(files: RunFiles) -> int:
@@ -120,11 +128,19 @@ def owner_of(files: RunFiles) -> dict[str, Any] | None:
     number = _latest(files)
     if not number or files.read(f"control/released.{number}.json") is not None:
         return None
-    return json.loads(files.read(f"control/lease.{number}.json") or b"{}")
+    return _owner(files, number)
+
+
+def _owner(files: RunFiles, number: int) -> dict[str, Any]:
+    """What lease ``number`` says of its owner; of a damaged one nothing, so that its beat decides."""
+    try:
+        return dict(json.loads(files.read(f"control/lease.{number}.json") or b"{}"))
+    except ValueError:
+        return {}
 
 
 def _await_death(files: RunFiles, number: int, patience_s: float) -> None:
-    owner = json.loads(files.read(f"control/lease.{number}.json") or b"{}")
+    owner = _owner(files, number)
     alive = alive_here(owner)
     who = f"process {owner.get('pid')} on {owner.get('host')}"
     if alive:

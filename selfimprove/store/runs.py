@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from selfimprove.errors import ConfigError
+from selfimprove.errors import ConfigError, IntegrityError
 from selfimprove.store.digest import digest
 from selfimprove.store.files import RunFiles
 from selfimprove.store.steps import COMMITTED, Marker, read_marker
@@ -29,13 +29,34 @@ def open_run(path: Path) -> RunFiles:
     return RunFiles(path)
 
 
+def read_begun(files: RunFiles) -> dict[str, Any] | None:
+    """What ``run.json`` says, or None for a run not begun. IntegrityError if it is damaged."""
+    body = read_sealed(files, "run.json")
+    if body is None and files.read("run.json") is not None:
+        what = f"{files.local('run.json')}: damaged: it does not match its own digest"
+        raise IntegrityError(what, hint="restore it from a copy; every other file of the run is as it was")
+    return body
+
+
+def sealed(body: Mapping[str, Any]) -> bytes:
+    """A small JSON file with a digest over itself."""
+    return json.dumps({**body, "self": digest(body)}, indent=1, sort_keys=True).encode()
+
+
+def read_sealed(files: RunFiles, key: str) -> dict[str, Any] | None:
+    """What `sealed` wrote; None if it is missing or is not that any more."""
+    body = read_json(files, key)
+    return body if body is not None and body.pop("self", None) == digest(body) else None
+
+
 def read_json(files: RunFiles, key: str) -> dict[str, Any] | None:
     """A small JSON file that may be missing or, if it is a mutable one, torn."""
     raw = files.read(key)
     try:
-        return json.loads(raw) if raw else None
+        body = json.loads(raw) if raw else None
     except ValueError:
         return None
+    return body if isinstance(body, dict) else None
 
 
 def committed(files: RunFiles, key: str = "") -> Iterator[tuple[str, Marker]]:

@@ -77,18 +77,25 @@ def read_marker(files: RunFiles, key: str) -> Marker | None:
         body = json.loads(raw)
         stated = body.pop("self")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise IntegrityError(f"{where}: damaged marker ({error})", hint=_redo(where)) from error
+        raise IntegrityError(f"{where}: damaged marker ({error})", hint=_redo(files, key)) from error
     if body.get("version", 0) > VERSION:
         raise IntegrityError(f"{where}: written by a newer release", hint="upgrade selfimprove to read this run")
     if stated != digest(body):
-        raise IntegrityError(f"{where}: the marker does not match its own digest", hint=_redo(where))
+        raise IntegrityError(f"{where}: the marker does not match its own digest", hint=_redo(files, key))
     outputs = tuple(Output(**output) for output in body["outputs"])
     names = ("inputs", "digest", "counts", "data", "seconds", "fencing")
     return Marker(outputs=outputs, **{name: body[name] for name in names})
 
 
-def _redo(where: Path) -> str:
-    return f"restore the file from a copy, or delete {where} to redo this step (the same seeds give the same work)"
+def _redo(files: RunFiles, key: str) -> str:
+    """How to have a step done again; a round that is finished must be opened again for it."""
+    step = key.removesuffix(f"/{COMMITTED}").partition("/parts/")[0]
+    places = [files.local(step)]
+    if step.startswith("rounds/"):
+        finished = files.local("/".join(step.split("/")[:2])) / COMMITTED
+        places = [finished] if step.count("/") == 1 else [*places, finished]
+    what = " and ".join(map(str, places))
+    return f"restore the file from a copy, or delete {what}: the same command does it again, with the same seeds"
 
 
 @dataclass
@@ -143,6 +150,13 @@ class Step:
             self.parts[part] = marker
         return marker
 
+    def withdraw(self, part: int) -> None:
+        """Take back a part of a step that is not complete: it will be published again."""
+        assert self.marker is None, "what is complete stays"
+        self.files.delete(part_key(self.key, part))
+        for output in self.parts.pop(part).outputs:
+            self.files.delete(f"{self.key}/{output.path}")
+
     def path(self, output: Output) -> Path:
         """The local path of an output, checked: size always, hash on first use by this process.
 
@@ -152,20 +166,18 @@ class Step:
         try:
             status = path.stat()
         except FileNotFoundError as error:
-            raise IntegrityError(f"{path}: a committed file is missing", hint=self._repair(output)) from error
+            raise IntegrityError(f"{path}: a committed file is missing", hint=_redo(self.files, self.key)) from error
         if status.st_size != output.size:
             raise IntegrityError(
-                f"{path}: committed with {output.size} bytes, now {status.st_size}", hint=self._repair(output)
+                f"{path}: committed with {output.size} bytes, now {status.st_size}", hint=_redo(self.files, self.key)
             )
         known = (str(path), status.st_size, status.st_mtime_ns)
         if known not in _verified:
             if digest_file(path) != output.blake3:
-                raise IntegrityError(f"{path}: its content does not match its digest", hint=self._repair(output))
+                what = f"{path}: its content does not match its digest"
+                raise IntegrityError(what, hint=_redo(self.files, self.key))
             _verified.add(known)
         return path
-
-    def _repair(self, output: Output) -> str:
-        return _redo(self.files.local(self.key) / f"the marker in it that names {output.path}")
 
 
 def _seal(path: Path, root: Path) -> Output:
@@ -206,6 +218,19 @@ def read_parts(files: RunFiles, key: str) -> dict[int, Marker]:
         assert marker is not None
         parts[int(name.removesuffix(".json"))] = marker
     return parts
+
+
+def check_files(files: RunFiles, place: str) -> None:
+    """Check every file of the step that holds ``place`` (an absolute path); outside the run nothing is checked.
+
+    IntegrityError naming the file. Costs a hash per file, once in a process.
+    """
+    if not Path(place).is_relative_to(files.root):
+        return
+    key = str(Path(place).relative_to(files.root)).partition("/a-")[0]
+    marker = read_marker(files, f"{key}/{COMMITTED}")
+    for output in marker.outputs if marker else ():
+        Step(files, key, {}, None).path(output)
 
 
 def _compare(where: Path, recorded: Mapping[str, str], asked: Mapping[str, str]) -> None:

@@ -105,8 +105,6 @@ class _Training:
     """One training, from request to result: holds what its stages share."""
 
     def __init__(self, owner: TRLTrainer, request: TrainRequest) -> None:
-        from transformers import set_seed
-
         self.owner, self.request = owner, request
         self.seconds: dict[str, float] = {}
         self.output = Path(request.output)
@@ -121,7 +119,6 @@ class _Training:
         )
         if request.lora is not None:
             options.check_lora(request.lora)
-        set_seed(self.settings.seed)
 
     def run(self) -> TrainResult:
         _set_threads(self.owner.config.get("threads"))

@@ -27,7 +27,7 @@ from selfimprove.errors import ConfigError
 OVERRIDES = st.fixed_dictionaries(
     {},
     optional={
-        "rounds": st.integers(0, 99),
+        "rounds": st.integers(1, 99),
         "sampling.temperature": st.floats(0, 2),
         "sampling.stop": st.lists(st.text(), max_size=3),
         "verifier.threshold": st.none() | st.floats(-1, 1),

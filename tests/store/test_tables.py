@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from selfimprove.errors import IntegrityError
+from selfimprove.errors import ConfigError, IntegrityError
 from selfimprove.store import tables
 from selfimprove.types import Demonstration, Label, Message, PreferencePair, Sample, Turn, Verdict
 
@@ -95,7 +95,7 @@ def test_digests_see_content_and_ignore_what_was_measured(row: Sample, name: str
 def test_mixed_kinds_are_refused(tmp_path: Path) -> None:
     question = (Message("text", "1+1="),)
     rows = [Demonstration(question, "2"), PreferencePair(question, "2", "3")]
-    with pytest.raises(TypeError, match="Demonstration and then PreferencePair"):
+    with pytest.raises(ConfigError, match="Demonstration and then PreferencePair"):
         tables.write_examples(tmp_path / "e.parquet", rows, Demonstration)
 
 
