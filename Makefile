@@ -7,7 +7,7 @@ STAMP := .venv/.installed$(if $(GPU),-gpu,)
 LINKS := $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
 CPU := '.[cpu,dev]' --excludes cpu-excludes.txt -c constraints-cpu.txt $(if $(LINKS),--find-links $(LINKS),--torch-backend cpu)
 CUDA := '.[gpu,dev]' --torch-backend auto
-# Importing vLLM from source files takes 25 s, from byte code 7: let the first import keep it.
+# Importing vLLM from source files takes 25 s, from byte code 7: set-up compiles, and nothing may forbid it.
 export PYTHONDONTWRITEBYTECODE :=
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
@@ -24,7 +24,8 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints-cpu.txt cpu-excludes.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -e $(if $(GPU),$(CUDA),$(CPU))
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode -e $(if $(GPU),$(CUDA),$(CPU))
+	$(BIN)/python -m compileall -q selfimprove pipelines verifiers
 	@touch $@
 
 test: $(STAMP)  ## under ten minutes on two cores

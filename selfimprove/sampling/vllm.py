@@ -184,7 +184,7 @@ class VLLMSampler:
             arguments = EngineArgs(model=name, **options)
             # The context sets the default batch sizes: those of offline work are twice a server's.
             self._engine = LLMEngine.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
-        except self._refusals as error:
+        except (*self._refusals, RuntimeError) as error:  # vLLM says "unsupported" with a RuntimeError
             raise PreconditionError(f"{policy.source}: vLLM cannot serve this model: {error}") from error
         self._limit = int(self._engine.model_config.max_model_len)
         self._now_serving(policy)
