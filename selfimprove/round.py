@@ -19,22 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove import data as datasets
-from selfimprove.config import RunConfig, VerifierConfig
-from selfimprove.control import Stop
+from selfimprove.config import VerifierConfig
+from selfimprove.context import Context, check_policy, policy_of, read_groups, relative
 from selfimprove.errors import ConfigError, IntegrityError, Starved
 from selfimprove.evaluate.evaluation import Evaluation, evaluation_of
 from selfimprove.inputs import OBJECTIVES, View, kind_of, sampling_inputs, sampling_params, shown, training_inputs
 from selfimprove.pipeline import Pipeline, Work
 from selfimprove.policies import model_digest
-from selfimprove.report.progress import Progress
 from selfimprove.selection import Tally
 from selfimprove.store import tables
 from selfimprove.store.digest import digest, seed_of
 from selfimprove.store.failpoints import failpoint
-from selfimprove.store.files import RunFiles, disk_errors
+from selfimprove.store.files import disk_errors
 from selfimprove.store.groups import Groups, read_samples
-from selfimprove.store.lease import Lease
-from selfimprove.store.steps import COMMITTED, Step, check_files, open_step, read_marker, read_parts
+from selfimprove.store.steps import Step, open_step
 from selfimprove.types import (
     Example,
     Message,
@@ -44,22 +42,6 @@ from selfimprove.types import (
     messages,
 )
 from selfimprove.verify import ErrorBudget, verifier_digest
-from selfimprove.workers import Workers
-
-
-@dataclass
-class Context:
-    """What all rounds of a run share. ``problems`` holds every known problem by id."""
-
-    config: RunConfig
-    files: RunFiles
-    lease: Lease
-    workers: Workers
-    progress: Progress
-    stop: Stop
-    problems: Mapping[str, Problem]
-    splits: datasets.Splits
-    demonstrations: Sequence[Problem] = ()
 
 
 @dataclass
@@ -270,6 +252,8 @@ class Round:
         chosen = objective or OBJECTIVES[kind]
         begin = self.named(start)
         against = self.named(reference) if reference is not None else begin if chosen == "dpo" else None
+        if against is not None:
+            self._check_reference(begin, against)
         path, marker_digest, count = self._publish_examples(name, rows, kind, getattr(examples, "tally", None))
         request = self._request(chosen, path, begin, against, args or {})
         inputs = training_inputs(request, marker_digest)
@@ -289,6 +273,16 @@ class Round:
         if policy not in self.policies:
             raise ConfigError(f"there is no policy called {policy!r}; there are {', '.join(self.policies)}")
         return self.policies[policy]
+
+    def _check_reference(self, start: Policy, reference: Policy) -> None:
+        """Refuse in the first round what would fail in the second: a fresh adapter lies on another start."""
+        config = self.context.config
+        fresh = config.training.lora is not None and config.training.adapter == "fresh"
+        if fresh and config.rounds > 1 and start.digest == reference.digest:
+            raise ConfigError(
+                "training.adapter: a fresh adapter starts from the base below the last one, away from the reference",
+                hint="use training.adapter=continue or training.adapter=merge",
+            )
 
     def _publish_examples(
         self, name: str, rows: Iterable[Example], kind: type, tally: Tally | None
@@ -346,8 +340,8 @@ class Round:
         served = Path(result.adapter or result.source)
         stamp = digest([model_digest(served), model_digest(Path(result.source)) if result.adapter else ""])
         where = {
-            "source": _relative(result.source, root),
-            "adapter": _relative(result.adapter, root) if result.adapter else None,
+            "source": relative(result.source, root),
+            "adapter": relative(result.adapter, root) if result.adapter else None,
             "parent": request.start.digest,
             "metrics": dict(result.metrics),
             "dropped": dict(result.dropped),
@@ -355,44 +349,3 @@ class Round:
         }
         counts = {"rows": result.rows, "steps": result.steps}
         step.publish(files, digest=stamp, counts=counts, data=where, seconds=dict(result.seconds))
-
-
-def _relative(path: str, root: Path) -> str:
-    """Paths inside the step are stored relative to it, so that a run directory can be moved."""
-    return str(Path(path).relative_to(root)) if Path(path).is_relative_to(root) else path
-
-
-def check_policy(files: RunFiles, policy: Policy) -> None:
-    """Check a policy that this run made, before it is used: weights load as well with a bit flipped."""
-    for place in filter(None, (policy.source, policy.adapter)):
-        check_files(files, place)
-
-
-def policy_of(files: RunFiles, step: Step) -> Policy:
-    """The policy that a training step published."""
-    assert step.marker is not None
-    data, root = step.marker.data, files.local(step.key)
-    adapter = str(root / data["adapter"]) if data["adapter"] else None
-    return Policy(str(root / data["source"]), step.marker.digest, data["parent"], adapter, data["precision"])
-
-
-def read_groups(context: Context, key: str) -> Groups | None:
-    """The committed groups of a step, judged by the newest complete verdicts; None if there are none."""
-    samples = read_step(context.files, f"{key}/samples")
-    if samples is None:
-        return None
-    names = [name for name in context.files.list(key) if name.startswith("verdicts-")]
-    judged = [step for name in names if (step := read_step(context.files, f"{key}/{name}")) is not None]
-    current = [step for step in judged if step.marker and step.marker.inputs["verifier"] == _current(context)]
-    chosen = current or judged
-    return Groups(samples, chosen[-1] if chosen else None, context.problems)
-
-
-def _current(context: Context) -> str:
-    return verifier_digest(context.config.verifier.model_dump())
-
-
-def read_step(files: RunFiles, key: str) -> Step | None:
-    """A committed step, to read from; None if it is not committed."""
-    marker = read_marker(files, f"{key}/{COMMITTED}")
-    return None if marker is None else Step(files, key, marker.inputs, None, marker, read_parts(files, key))

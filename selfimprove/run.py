@@ -20,6 +20,7 @@ from typing import Any
 from selfimprove import data as datasets
 from selfimprove import plugins
 from selfimprove.config import RunConfig, python_recipe_options
+from selfimprove.context import Context, check_policy, read_groups, read_step
 from selfimprove.control import Stop, signals
 from selfimprove.errors import ConfigError, Starved
 from selfimprove.evaluate.evaluation import Evaluation, evaluation_of
@@ -29,7 +30,7 @@ from selfimprove.policies import check_model, fetch, is_hub_id, local_policy
 from selfimprove.report.progress import Progress
 from selfimprove.report.table import percent, round_line
 from selfimprove.results import RoundResult, advance, best_json, named, restored, round_result, stored, story
-from selfimprove.round import Context, Round, check_policy, read_groups, read_step
+from selfimprove.round import Round
 from selfimprove.store.digest import digest, seed_of
 from selfimprove.store.failpoints import failpoint
 from selfimprove.store.files import RunFiles, disk_errors

@@ -23,7 +23,7 @@ LEVELS = [
     {"verify", "evaluate", "report"},
     {"workers", "gate"},
     {"pipeline", "results"},
-    {"inputs"},
+    {"inputs", "context"},
     {"round"},
     {"run"},
     {"cli"},

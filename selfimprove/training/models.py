@@ -9,10 +9,13 @@ See it work: ``pytest tests/training/test_models.py``.
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import struct
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,10 +182,24 @@ def save(model: PreTrainedModel, start: Path, output: Path) -> None:
 
     model.to(getattr(torch, stored_dtype(start)))
     output.mkdir(parents=True)
-    model.save_pretrained(output)
+    with disk_full(output):
+        model.save_pretrained(output)
     for name in (CONFIG, GENERATION):
         (output / name).unlink(missing_ok=True)
     copy_side_files(start, output)
+
+
+@contextmanager
+def disk_full(output: Path) -> Iterator[None]:
+    """safetensors reports a full disk with an error of its own, which names the operating system's code."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        if any(f"os error {code}" in str(error) for code in (errno.ENOSPC, errno.EDQUOT)):
+            raise OSError(errno.ENOSPC, f"no space left to save {output}") from error
+        raise
 
 
 def copy_side_files(start: Path, output: Path) -> None:
@@ -200,7 +217,8 @@ def save_adapter(model: Any, output: Path) -> None:
 
     PEFT's config names its base by path and lists a set in no order: both would make equal adapters differ.
     """
-    model.save_pretrained(str(output), selected_adapters=["default"])
+    with disk_full(output):
+        model.save_pretrained(str(output), selected_adapters=["default"])
     (output / "README.md").unlink(missing_ok=True)
     path = output / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
