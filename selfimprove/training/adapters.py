@@ -83,6 +83,8 @@ def _check_continued(adapter: Path, lora: Mapping[str, Any]) -> None:
     stored = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     for key, value in lora.items():
         have = stored.get(key)
+        if isinstance(value, str) and isinstance(have, list):
+            continue  # PEFT stores the modules that a word ("all-linear") or a pattern stood for
         if have != value and not (isinstance(have, list) and sorted(have) == sorted(value or ())):
             raise ConfigError(
                 f"training.lora.{key} is {value!r}, but the adapter to continue has {have!r}",
