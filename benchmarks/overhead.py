@@ -114,7 +114,7 @@ def round_causes(files: Any, number: int, before: str | None = None) -> dict[str
         "optimiser steps": trainer.get("train", 0.0),
     }
     causes = {
-        "engine: swap, canary": seconds.get("load", 0.0),
+        "engine: start or swap, canary": seconds.get("load", 0.0),
         "last verdicts": seconds.get("verify", 0.0),
         "trainer: load": trainer.get("load", 0.0),
         "trainer: save": trainer.get("save", 0.0),

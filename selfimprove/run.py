@@ -28,6 +28,7 @@ from selfimprove.gate import Decision, decide, difference, interval_json, points
 from selfimprove.identity import RunResult, check_config, create, goal, read_finished
 from selfimprove.policies import check_model, fetch, is_hub_id, local_policy
 from selfimprove.report.progress import Progress
+from selfimprove.report.status import read_status, render_rounds
 from selfimprove.report.table import percent, round_line
 from selfimprove.results import RoundResult, advance, best_json, named, restored, round_result, stored, story
 from selfimprove.round import Round
@@ -358,6 +359,7 @@ class Run:
         self.files.replace_small("FINISHED.json", sealed(whole))
         failpoint("finished.written")
         self.progress.state(str(data["state"]), exit_code=exit_code)
+        self.progress.say(f"\n{render_rounds(read_status(self.files.root))}\n")
         return RunResult(exit_code, message, data)
 
 

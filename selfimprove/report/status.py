@@ -95,12 +95,16 @@ def _best(run_dir: Path, done: Mapping[int, Marker]) -> dict[str, Any] | None:
     }
 
 
-def render_status(status: Mapping[str, Any]) -> str:
-    """The same for people: a table per round and what to type next."""
+def render_rounds(status: Mapping[str, Any]) -> str:
+    """A table with a line per round."""
     header = ("round", "sampled", "passed", "failed", "errors", "kept", "trained", "accuracy", "decision", "seconds")
     base = ("base", "", "", "", "", "", "", percent(status["base"]["accuracy"]), "", "")
-    rows = [base, *(_row(row) for row in status["rounds"])]
-    lines = [grid(header, rows), "", f"state: {status['state']}"]
+    return grid(header, [base, *(_row(row) for row in status["rounds"])])
+
+
+def render_status(status: Mapping[str, Any]) -> str:
+    """The same for people: a table per round and what to type next."""
+    lines = [render_rounds(status), "", f"state: {status['state']}"]
     if status["stage"]:
         lines.append("now: {stage}: {done}/{total}".format(**status["stage"]))
     if status["best"]:
