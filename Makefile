@@ -40,6 +40,7 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

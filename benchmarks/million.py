@@ -52,12 +52,14 @@ def one(samples: int, backend: str) -> dict[str, Any]:
 
 
 def _run(samples: int, backend: str, folder: Path) -> dict[str, Any]:
+    from selfimprove.control import spare_collector
     from selfimprove.data import load
     from selfimprove.round import Round
     from selfimprove.run import named
     from selfimprove.select import demonstrations, passed
     from selfimprove.types import Policy
 
+    spare_collector()  # as a run does
     problems = load("benchmarks.million:problems", {"n": -(-samples // PER_GROUP)})
     policy = Policy(str(folder), "scripted")
     watch = Stopwatch()

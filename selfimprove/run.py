@@ -21,7 +21,7 @@ from selfimprove import data as datasets
 from selfimprove import plugins
 from selfimprove.config import RunConfig, python_recipe_options
 from selfimprove.context import Context, check_policy, read_groups, read_step
-from selfimprove.control import Stop, signals
+from selfimprove.control import Stop, signals, spare_collector
 from selfimprove.errors import ConfigError, Starved
 from selfimprove.evaluate.evaluation import Evaluation, evaluation_of
 from selfimprove.gate import Decision, decide, difference, interval_json, points, stop_reason
@@ -57,9 +57,8 @@ def execute(config: RunConfig, run_dir: Path, *, progress: str = "auto") -> RunR
     if finished is not None:
         return finished
     files.folder("")
-    lease = take(files)
-    stop = Stop()
-    teller = Progress(files, progress)
+    spare_collector()
+    lease, stop, teller = take(files), Stop(), Progress(files, progress)
     stop.on_request = lambda reason: teller.note(f"{reason}: finishing what is begun, then stopping (again: at once)")
     try:
         run = Run(config, files, lease, teller, stop, _find(config.model.source))

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from selfimprove.types import Policy, Sample, SampleRequest, SamplingParams
 
-PUMP_SAMPLES = 64
-PUMP_SECONDS = 0.05
+PUMP_SAMPLES = 256
+PUMP_SECONDS = 0.2
 
 
 class Sampler(Protocol):

@@ -43,7 +43,7 @@ class ScriptedSampler:
         return {"seconds": {}, "canary": None}
 
     def pump(self, requests: list[SampleRequest], params: SamplingParams) -> tuple[list[Sample], int]:
-        """As `Sampler.pump`; a request is finished whole, so slightly more than 64 samples may come at once."""
+        """As `Sampler.pump`; a request is finished whole, so slightly more than `PUMP_SAMPLES` may come at once."""
         self._queue.extend(requests)
         self._waiting += sum(len(request.indexes) for request in requests)
         deadline = time.monotonic() + PUMP_SECONDS
