@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from selfimprove.errors import ConfigError
-from selfimprove.sampling import Sampler
+from selfimprove.sampling import PUMP_SAMPLES, Sampler
 from selfimprove.sampling.scripted import ScriptedSampler
 from selfimprove.types import Message, Policy, SampleRequest, SamplingParams
 
@@ -44,23 +43,21 @@ def test_the_script_sees_messages_index_seed_and_policy() -> None:
     assert engine.pump([request("r/1/a", 1)], PARAMS)[0][0].completion.endswith("|p2")
 
 
-def test_a_pump_returns_after_64_samples_and_keeps_the_rest() -> None:
-    engine = sampler("constant")
-    samples, flying = engine.pump([request(f"r{i}", 8) for i in range(20)], PARAMS)
-    assert (len(samples), flying) == (64, 96)
+def test_a_full_pump_returns_and_keeps_the_rest() -> None:
+    engine, requests = sampler("constant"), PUMP_SAMPLES // 8
+    samples, flying = engine.pump([request(f"r{i}", 8) for i in range(requests + 20)], PARAMS)
+    assert (len(samples), flying) == (PUMP_SAMPLES, 160)
     while flying:
         more, flying = engine.pump([], PARAMS)
         samples += more
-    assert len({sample.id for sample in samples}) == 160
+    assert len({sample.id for sample in samples}) == PUMP_SAMPLES + 160
 
 
 def test_a_slow_script_returns_after_its_time() -> None:
     engine = sampler("slow")
-    began = time.monotonic()
-    samples, flying = engine.pump([request(f"r{i}", 1) for i in range(30)], PARAMS)
-    assert time.monotonic() - began < 0.4
-    assert 0 < len(samples) < 30
-    assert len(samples) + flying == 30
+    samples, flying = engine.pump([request(f"r{i}", 1) for i in range(200)], PARAMS)
+    assert 0 < len(samples) < 200
+    assert len(samples) + flying == 200
 
 
 def test_abort_and_load_drop_what_is_waiting() -> None:
