@@ -47,4 +47,4 @@ def test_the_recipe_in_contributing_loads_with_its_options(tmp_path: Path) -> No
 
 def test_every_preset_loads() -> None:
     for name in plugins.presets():
-        load_config([name])
+        assert load_config([name]).recipe.name
