@@ -16,7 +16,6 @@ from typing import Any
 
 from selfimprove.config import RunConfig
 from selfimprove.errors import ConfigError
-from selfimprove.pipeline import Work
 from selfimprove.store.digest import canonical, digest
 from selfimprove.types import (
     Demonstration,
@@ -28,6 +27,7 @@ from selfimprove.types import (
     TrainRequest,
     messages,
 )
+from selfimprove.work import Work
 
 View = Callable[[Problem], str | Sequence[Message]]
 OBJECTIVES: dict[type, str] = {Demonstration: "sft", PreferencePair: "dpo"}
@@ -81,11 +81,14 @@ def sampling_params(config: RunConfig, overrides: Mapping[str, Any]) -> Sampling
 def sampling_inputs(work: Work, config: RunConfig) -> dict[str, str]:
     """The named inputs of a sampling step: everything that changes a token, nothing that does not."""
     params = {f"sampling.{name}": _text(getattr(work.params, name)) for name in SamplingParams.__dataclass_fields__}
+    if not work.params.score:
+        del params["sampling.score"]
     shown = [
         (p.id, [(m.role, m.content) for m in prompt]) for p, prompt in zip(work.problems, work.prompts, strict=True)
     ]
     return {
         **params,
+        **({"prefixes": digest(list(work.prefixes))} if work.prefixes else {}),
         "prompts": digest(shown),
         "samples per problem": str(work.n),
         "policy": work.policy.digest,

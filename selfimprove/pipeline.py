@@ -14,21 +14,20 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from selfimprove.cluster import Future
 from selfimprove.control import Stop
 from selfimprove.errors import EngineDead
 from selfimprove.report.progress import Progress
-from selfimprove.store import tables
-from selfimprove.store.digest import digest, seed_of
 from selfimprove.store.failpoints import failpoint
 from selfimprove.store.groups import read_samples
 from selfimprove.store.steps import Step
-from selfimprove.types import Message, Policy, Problem, Sample, SampleRequest, SamplingParams, Verdict, erring
+from selfimprove.types import Sample, SampleRequest, erring
 from selfimprove.verify import ErrorBudget
+from selfimprove.work import Part, Work, commit, only, publish_samples, publish_verdicts
 from selfimprove.workers import Workers
 
 CHUNK = 64
@@ -39,51 +38,12 @@ STALL_S = 900.0
 FEW_ERRORS = 3
 
 
-@dataclass(frozen=True)
-class Work:
-    """What to draw: ``n`` samples for each problem, shown ``prompts[i]`` instead of its own prompt."""
-
-    name: str
-    problems: Sequence[Problem]
-    prompts: Sequence[tuple[Message, ...]]
-    n: int
-    params: SamplingParams
-    policy: Policy
-    seed: int
-    part_problems: int
-    view: str = ""
-
-    def parts(self) -> int:
-        return -(-len(self.problems) // self.part_problems)
-
-    def request(self, position: int) -> SampleRequest:
-        """The request for the problem at ``position``; seeds depend on (run, round, step, problem, sample) alone."""
-        problem, indexes = self.problems[position], tuple(range(self.n))
-        seeds = tuple(seed_of(self.seed, self.name, problem.id, index) for index in indexes)
-        return SampleRequest(f"{self.name}/{problem.id}", problem.id, self.prompts[position], indexes, seeds, self.view)
-
-
-def only(request: SampleRequest, name: str) -> SampleRequest:
-    """``request`` for the one sample called ``name``."""
-    place = [f"{request.key}/{index}" for index in request.indexes].index(name)
-    return replace(request, indexes=request.indexes[place : place + 1], seeds=request.seeds[place : place + 1])
-
-
-@dataclass
-class Part:
-    """A part under way: positions ``start`` to ``stop``, and what has come back so far."""
-
-    number: int
-    start: int
-    stop: int
-    expected: int
-    samples: dict[str, Sample] = field(default_factory=dict)
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
-    published: bool = False
-
-
 class Pipeline:
-    """Runs one `Work` to its end. ``verdicts`` is None for work that nobody judges."""
+    """Runs one `Work` to its end. ``verdicts`` is None for work that nobody judges.
+
+    ``grouped``: the verifier judges all samples of a problem at once. ``asked(part, sample)`` says whether it is asked
+    of a sample at all (default: of every one).
+    """
 
     def __init__(
         self,
@@ -95,7 +55,11 @@ class Pipeline:
         budget: ErrorBudget,
         progress: Progress,
         stop: Stop,
+        *,
+        grouped: bool = False,
+        asked: Callable[[int, Sample], bool] | None = None,
     ) -> None:
+        self.grouped, self.asked = grouped, asked
         self.work, self.samples, self.verdicts = work, samples, verdicts
         self.workers, self.pool, self.budget, self.progress, self.stop = workers, pool, budget, progress, stop
         self.seconds = {"sample": 0.0, "verify": 0.0, "commit": 0.0}
@@ -107,7 +71,8 @@ class Pipeline:
         self._futures: dict[Future, tuple[int, Callable[[Future], None]]] = {}
         self._flying: list[dict[str, SampleRequest]] = []
         self._pumps: list[int] = []
-        self._unjudged: deque[Sample] = deque()
+        self._unjudged: deque[Sequence[Sample]] = deque()
+        self._waiting = 0  # samples in it
         self._chunks: dict[int, list[Sample]] = {}
         self._chunk_number = 0
         self._exchanging = False
@@ -200,7 +165,7 @@ class Pipeline:
 
     def _feed(self) -> None:
         """Keep every engine supplied: one call running and one queued behind it."""
-        waiting = len(self._unjudged) + sum(map(len, self._chunks.values()))
+        waiting = self._waiting + sum(map(len, self._chunks.values()))
         for engine, actor in enumerate(self.workers.samplers if self._flying else ()):
             while self._pumps[engine] < QUEUED_PUMPS:
                 requests = self._take(engine) if waiting < BACKLOG else []
@@ -270,23 +235,48 @@ class Pipeline:
             touched.add(number)
             if self.verdicts is None:
                 continue
-            if sample.finish == "abort":
-                part.verdicts[sample.id] = erring("abort", "the prompt does not fit into the model's context")
-            else:
-                self._unjudged.append(sample)
+            self._ask(part, sample)
         self.progress.done(len(samples), sum(len(sample.token_ids) for sample in samples))
         for number in touched:
             self._settle(self._parts[number])
 
     # -- judging -----------------------------------------------------------------------------------------------
 
+    def _ask(self, part: Part, sample: Sample) -> None:
+        """Queue a sample for the verifier; one that judges groups waits for all samples of the problem."""
+        waits = False
+        if self.asked is not None and not self.asked(part.number, sample):
+            part.unasked += 1
+        elif sample.finish == "abort":
+            part.verdicts[sample.id] = erring("abort", "the prompt does not fit into the model's context")
+        elif not self.grouped:
+            self._queue([sample])
+        else:
+            waits = True
+        if self.grouped:
+            arrived = part.groups.setdefault(sample.problem_id, [])
+            arrived.append(sample)
+            part.waiting.update({sample.id: sample} if waits else {})
+            if len(arrived) == self.work.n:
+                group = [part.waiting.pop(s.id) for s in sorted(arrived, key=_index) if s.id in part.waiting]
+                del part.groups[sample.problem_id]
+                if group:
+                    self._queue(group)
+
+    def _queue(self, unit: Sequence[Sample]) -> None:
+        self._unjudged.append(unit)
+        self._waiting += len(unit)
+
     def _exchange(self) -> None:
         """Hand over full chunks (or whatever there is once sampling pauses) and fetch verdicts."""
         if self._exchanging or not (self._unjudged or self._chunks):
             return
         chunks = []
-        while len(self._unjudged) >= CHUNK or (self._unjudged and not self._chunks):
-            samples = [self._unjudged.popleft() for _ in range(min(CHUNK, len(self._unjudged)))]
+        while self._waiting >= CHUNK or (self._unjudged and not self._chunks):
+            samples: list[Sample] = []
+            while self._unjudged and len(samples) < CHUNK:
+                samples += self._unjudged.popleft()
+            self._waiting -= len(samples)
             self._chunk_number += 1
             self._chunks[self._chunk_number] = samples
             chunks.append((self._chunk_number, [(self._by_id[s.problem_id][1], s) for s in samples]))
@@ -316,7 +306,7 @@ class Pipeline:
         if len(part.samples) == part.expected and not part.published:
             self._publish_samples(part)
             part.published = True
-        if part.published and (self.verdicts is None or len(part.verdicts) == part.expected):
+        if part.published and (self.verdicts is None or part.judged):
             if self.verdicts is not None:
                 self._publish_verdicts(part)
             del self._parts[part.number]
@@ -326,41 +316,21 @@ class Pipeline:
         return sorted(part.samples.values(), key=lambda s: (self._by_id[s.problem_id][0], s.index))
 
     def _publish_samples(self, part: Part) -> None:
-        rows = self._sorted(part)
-        path = self.samples.workdir() / f"{part.number:06d}.parquet"
-        stamp = tables.write(path, tables.sample_table(rows))
-        counts = {
-            "problems": part.stop - part.start,
-            "sampled": len(rows),
-            "truncated": sum(row.truncated for row in rows),
-            "tokens": sum(len(row.token_ids) for row in rows),
-        }
-        self.samples.publish([path], digest=stamp, counts=counts, part=part.number)
+        publish_samples(self.samples, part.number, part.stop - part.start, self._sorted(part))
 
     def _publish_verdicts(self, part: Part) -> None:
         assert self.verdicts is not None
-        rows = self._sorted(part)
+        rows = [row for row in self._sorted(part) if row.id in part.verdicts]
         verdicts = [part.verdicts[row.id] for row in rows]
         if sum(verdict.outcome == "error" for verdict in verdicts) >= FEW_ERRORS:
             # A part that could not be judged is not published: once the cause is mended it is judged again.
             ErrorBudget(self.budget.max_share, min_judged=1).add(verdicts)
-        path = self.verdicts.workdir() / f"{part.number:06d}.parquet"
-        stamp = tables.write(path, tables.verdict_table([row.id for row in rows], verdicts))
-        counts = {
-            "problems": part.stop - part.start,
-            "sampled": len(rows),
-            "truncated": sum(row.truncated for row in rows),
-            "passed": sum(v.outcome == "pass" and not row.truncated for row, v in zip(rows, verdicts, strict=True)),
-            "failed": sum(v.outcome == "fail" and not row.truncated for row, v in zip(rows, verdicts, strict=True)),
-            "errors": sum(v.outcome == "error" for v in verdicts),
-            "tokens": sum(len(row.token_ids) for row in rows),
-        }
-        self.verdicts.publish([path], digest=stamp, counts=counts, part=part.number)
+        publish_verdicts(self.verdicts, part.number, part.stop - part.start, rows, verdicts)
 
     def _commit(self) -> None:
         for step in (self.samples, self.verdicts):
             if step is not None and step.marker is None:
-                markers = [step.parts[number] for number in sorted(step.parts)]
-                names = {name for marker in markers for name in marker.counts}
-                counts = {name: sum(marker.counts.get(name, 0) for marker in markers) for name in sorted(names)}
-                step.publish(digest=digest([m.digest for m in markers]), counts=counts, seconds=self.seconds)
+                commit(step, self.seconds)
+
+
+_index = attrgetter("index")

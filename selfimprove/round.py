@@ -11,20 +11,20 @@ See it work: ``selfimprove recipes show rest_em``.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from selfimprove import data as datasets
 from selfimprove.config import VerifierConfig
+from selfimprove.config.models import RULES
 from selfimprove.context import Context, check_policy, policy_of, read_groups, relative
 from selfimprove.errors import ConfigError, IntegrityError, Starved
 from selfimprove.evaluate.evaluation import Evaluation, evaluation_of
-from selfimprove.inputs import OBJECTIVES, View, kind_of, sampling_inputs, sampling_params, shown, training_inputs
-from selfimprove.pipeline import Pipeline, Work
+from selfimprove.inputs import OBJECTIVES, View, kind_of, sampling_params, shown, training_inputs
+from selfimprove.judged import sampled
+from selfimprove.judging import Question, Reply
 from selfimprove.policies import model_digest
 from selfimprove.selection import Tally
 from selfimprove.store import tables
@@ -38,10 +38,11 @@ from selfimprove.types import (
     Message,
     Policy,
     Problem,
+    Sample,
     TrainRequest,
     messages,
 )
-from selfimprove.verify import ErrorBudget, verifier_digest
+from selfimprove.work import Work
 
 
 @dataclass
@@ -109,8 +110,7 @@ class Round:
         """
         asked = list(self.problems if problems is None else problems)
         work = self._work(name, asked, n, view, policy or self.policy, params)
-        judge = self._verifier(verifier)
-        groups = self._sample(work, judge)
+        groups = sampled(self, work, self._verifier(verifier))
         for count, value in groups.counts.items():
             self.counts[count] = self.counts.get(count, 0) + value
         return groups
@@ -128,13 +128,44 @@ class Round:
 
         ``parse`` runs on read over the stored raw completions, so it may change without asking again.
         """
-        asked = [messages(prompt) for prompt in prompts]
-        problems = [Problem(digest([i, [(m.role, m.content) for m in p]])[:16], p) for i, p in enumerate(asked)]
-        groups = self._sample(self._work(name, problems, 1, None, policy or self.policy, params), None)
-        samples = chain.from_iterable(
-            read_samples(groups.samples, part) for _, part in sorted(groups.samples.parts.items())
-        )
-        return [parse(sample.completion) if parse else sample.completion for sample in samples]
+        work = self._work(name, _numbered(prompts), 1, None, policy or self.policy, params)
+        said = (sample.completion for sample in _samples(sampled(self, work, None)))
+        return [parse(text) if parse else text for text in said]
+
+    def score(
+        self,
+        prompts: Iterable[str | Sequence[Message]],
+        texts: Sequence[str],
+        *,
+        policy: Policy | None = None,
+        name: str = "score",
+    ) -> list[float]:
+        """The log-probability (nats) of ``texts[i]`` as the response to prompt i; batched and durable like `ask`."""
+        work = self._work(name, _numbered(prompts), 1, None, policy or self.policy, {"score": True})
+        found = list(_samples(sampled(self, replace(work, prefixes=tuple(texts)), None)))
+        too_long = [sample.id for sample in found if sample.logprob is None]
+        if too_long:
+            raise ConfigError(f"round {self.index}, step {name}: {too_long[0]} does not fit into the model's context")
+        return [float(sample.logprob or 0.0) for sample in found]
+
+    def replies(self, questions: Sequence[Question], policy: Policy, name: str) -> list[Reply]:
+        """What ``policy`` answers to the questions of a judge, in order; questions of one kind go in one batch."""
+        found: list[Reply | None] = [None] * len(questions)
+        kinds: dict[str, list[int]] = {}
+        for place, question in enumerate(questions):
+            kind = digest([dict(question.params), question.continuation is None])[:8]
+            kinds.setdefault(kind, []).append(place)
+        for kind, places in sorted(kinds.items()):
+            asked = [questions[place] for place in places]
+            scored = asked[0].continuation is not None
+            params = {"score": True} if scored else dict(asked[0].params)
+            work = self._work(kind, _numbered(q.prompt for q in asked), 1, None, policy, params, key=name)
+            if scored:
+                work = replace(work, prefixes=tuple(q.continuation or "" for q in asked))
+            for place, sample in zip(places, _samples(sampled(self, work, None, "verify")), strict=True):
+                text = None if scored else sample.completion
+                found[place] = Reply(text, sample.finish, sample.logprob)
+        return [reply for reply in found if reply is not None]
 
     def history(self, name: str = "attempt", window: int | None = None) -> list[Groups]:
         """The same step of earlier rounds (at most the last ``window``), oldest first."""
@@ -157,18 +188,31 @@ class Round:
         chosen = {"temperature": 0.0 if n == 1 else 1.0, **settings.params, **params}
         if settings.max_tokens:
             chosen.setdefault("max_tokens", settings.max_tokens)
-        groups = self._sample(self._work(name, asked, n, None, policy, chosen), self._verifier(None), stage="evaluate")
+        work = self._work(name, asked, n, None, policy, chosen)
+        groups = sampled(self, work, self._verifier(None), stage="evaluate")
         failpoint("evaluation.committed")
         return evaluation_of(groups)
 
     def _verifier(self, spec: str | None) -> VerifierConfig:
         config = self.context.config.verifier
-        return config if spec is None else config.model_copy(update={"name": spec, "args": {}})
+        if spec is None:
+            return config
+        alone = dict.fromkeys(RULES)
+        return config.model_copy(update={**alone, "name": spec, "args": {}, "policy": None})
 
     def _work(
-        self, name: str, problems: list[Problem], n: int, view: View | None, policy: Policy, params: Mapping[str, Any]
+        self,
+        name: str,
+        problems: list[Problem],
+        n: int,
+        view: View | None,
+        policy: Policy,
+        params: Mapping[str, Any],
+        key: str | None = None,
     ) -> Work:
-        self._claim(name)
+        """``key``: where the step lies, if it belongs to another one; then no other step can have its name."""
+        if key is None:
+            self._claim(name)
         if not problems:
             raise ConfigError(f"round {self.index}, step {name}: there is no problem to ask")
         if n < 1:
@@ -178,7 +222,15 @@ class Round:
         view_name = "" if view is None else getattr(view, "__name__", "view")
         settings = sampling_params(self.context.config, params)
         return Work(
-            f"{self.key}/{name}", problems, prompts, n, settings, policy, self.context.config.seed, part, view_name
+            f"{key or self.key}/{name}",
+            problems,
+            prompts,
+            n,
+            settings,
+            policy,
+            self.context.config.seed,
+            part,
+            view_name,
         )
 
     def _claim(self, name: str) -> None:
@@ -187,40 +239,6 @@ class Round:
                 f"round {self.index}: two steps are called {name!r}", hint="give the second one its own name=..."
             )
         self._names.add(name)
-
-    def _sample(self, work: Work, judge: VerifierConfig | None, stage: str = "sample") -> Groups:
-        context = self.context
-        context.stop.check()
-        inputs = sampling_inputs(work, context.config)
-        samples = open_step(context.files, f"{work.name}/samples", inputs, context.lease)
-        verdicts = None
-        if judge is not None:
-            judged = {
-                "samples": digest(inputs),
-                "answers": datasets.answers_digest(work.problems),
-                "verifier": verifier_digest(judge.model_dump()),
-            }
-            verdicts = open_step(context.files, f"{work.name}/verdicts-{digest(judged)[:8]}", judged, context.lease)
-        groups = Groups(samples, verdicts, {problem.id: problem for problem in work.problems})
-        if samples.marker is None or (verdicts is not None and verdicts.marker is None):
-            self._run(work, samples, verdicts, judge, stage)
-        return groups
-
-    def _run(self, work: Work, samples: Step, verdicts: Step | None, judge: VerifierConfig | None, stage: str) -> None:
-        context = self.context
-        budget = ErrorBudget(judge.max_error_share if judge else 1.0)
-        check_policy(context.files, work.policy)
-        with context.progress.stage(work.name, len(work.problems) * work.n):
-            pool = context.workers.pool(judge) if judge else None
-            pipeline = Pipeline(work, samples, verdicts, context.workers, pool, budget, context.progress, context.stop)
-            try:
-                pipeline.run()
-            except BaseException:
-                context.workers.abort()
-                raise
-        seconds = {"sample": stage, "verify": "verify", "commit": "commit", "load": "load"}
-        for name, spent in pipeline.seconds.items():
-            self.seconds[seconds[name]] = self.seconds.get(seconds[name], 0.0) + spent
 
     # -- training ----------------------------------------------------------------------------------------------
 
@@ -349,3 +367,14 @@ class Round:
         }
         counts = {"rows": result.rows, "steps": result.steps}
         step.publish(files, digest=stamp, counts=counts, data=where, seconds=dict(result.seconds))
+
+
+def _numbered(prompts: Iterable[str | Sequence[Message]]) -> list[Problem]:
+    """Prompts of which each is asked, also those that are asked twice."""
+    asked = [messages(prompt) for prompt in prompts]
+    return [Problem(digest([i, [(m.role, m.content) for m in p]])[:16], p) for i, p in enumerate(asked)]
+
+
+def _samples(groups: Groups) -> Iterator[Sample]:
+    for _, part in sorted(groups.samples.parts.items()):
+        yield from read_samples(groups.samples, part)

@@ -13,6 +13,7 @@ import functools
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from selfimprove.errors import ConfigError
 
@@ -82,7 +83,7 @@ def defines(file: Path, name: str) -> bool:
 
 def public(file: Path) -> list[str]:
     """Functions and classes that a file defines itself, without those that start with an underscore."""
-    own = (ast.FunctionDef, ast.ClassDef)
+    own = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     return [name for name, node in top_level(file) if isinstance(node, own) and not name.startswith("_")]
 
 
@@ -92,7 +93,7 @@ def first_line(file: Path, name: str) -> str:
         tree(file),
         *(node for bound, node in top_level(file) if bound == name),
     ):
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             text = ast.get_docstring(node)
             if text:
                 return text.splitlines()[0].strip()
@@ -100,15 +101,52 @@ def first_line(file: Path, name: str) -> str:
 
 
 def parameters(file: Path, name: str) -> tuple[list[str], bool] | None:
-    """Names of a function's parameters, and whether it takes any other by ``**``.
+    """Names of a function's parameters, and whether it takes any other by ``**``; of a class, those of its
+    ``__init__`` (``self`` among them).
 
-    None if ``name`` is not a plain ``def`` in the file (a class, a partial, an import): only importing would tell.
+    None if ``name`` is no plain ``def`` or class in the file (a partial, an import): only importing would tell.
     """
     for node in tree(file).body:
-        if isinstance(node, ast.FunctionDef) and node.name == name and not node.decorator_list:
-            listed = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-            return [argument.arg for argument in listed], node.args.kwarg is not None
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            found = [m for m in node.body if isinstance(m, ast.FunctionDef) and m.name == "__init__"]
+            return _listed(found[0]) if found else None
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name and not node.decorator_list:
+            return _listed(node)
     return None
+
+
+def is_class(file: Path, name: str) -> bool:
+    """Whether ``name`` is a class written in the file."""
+    return any(bound == name and isinstance(node, ast.ClassDef) for bound, node in top_level(file))
+
+
+def _listed(node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[list[str], bool]:
+    listed = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    return [argument.arg for argument in listed], node.args.kwarg is not None
+
+
+def constant(file: Path, name: str) -> Any:
+    """The literal that a file assigns to ``name`` at its top, or None."""
+    for bound, node in top_level(file):
+        if bound == name and isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            try:
+                return ast.literal_eval(node.value)
+            except ValueError:
+                return None
+    return None
+
+
+def imported(file: Path, package: str) -> set[str]:
+    """Names below ``package`` that a file imports at its top: ``a.b`` gives ``b``, ``from a import b`` too."""
+    found: set[str] = set()
+    for _, node in top_level(file):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith(package + ".")}
+        elif isinstance(node, ast.ImportFrom) and node.module == package:
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(package + "."):
+            found.add((node.module or "").split(".")[1])
+    return found
 
 
 def class_fields(module: str, name: str, files: set[Path]) -> set[str] | None:

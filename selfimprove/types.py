@@ -67,7 +67,8 @@ class SamplingParams:
     """How completions are drawn. Names are vLLM's; ``extra`` passes any other vLLM option through unchanged.
 
     ``max_tokens`` counts new tokens. ``temperature=0`` is greedy. ``logprobs`` asks for the summed
-    log-probability of each completion (raw, before temperature, in nats).
+    log-probability of each completion (raw, before temperature, in nats). With ``score`` nothing is drawn: the sample's
+    ``logprob`` is that of its request's prefix, from the first token that the prefix changes.
     """
 
     temperature: float = 1.0
@@ -76,6 +77,7 @@ class SamplingParams:
     max_tokens: int = 256
     stop: tuple[str, ...] = ()
     logprobs: bool = False
+    score: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -135,8 +137,9 @@ class Verdict:
 
     ``score`` is the verifier's number (1.0 / 0.0 for a plain yes / no). ``answer`` is what was extracted from
     the completion. ``reason`` is one line for people. ``error`` is the class of an error (``"timeout"``,
-    ``"crash"``, an exception's name). ``steps`` holds per-step scores. ``seconds`` is wall time, and is not
-    part of any digest.
+    ``"crash"``, an exception's name). ``steps`` holds per-step scores: of a solution's steps, or of its tests.
+    ``seconds`` is the wall time of judging, ``measured`` what was measured of the sample itself (``seconds`` and
+    ``memory_mb`` of a program that ran): neither is part of any digest.
     """
 
     outcome: Outcome
@@ -146,20 +149,35 @@ class Verdict:
     error: str | None = None
     steps: tuple[float, ...] = ()
     seconds: float = 0.0
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
         return self.outcome == "pass"
 
 
-def passing(reason: str = "", *, score: float = 1.0, answer: str | None = None) -> Verdict:
+def passing(
+    reason: str = "",
+    *,
+    score: float = 1.0,
+    answer: str | None = None,
+    steps: Sequence[float] = (),
+    measured: Mapping[str, float] | None = None,
+) -> Verdict:
     """A verdict that accepts."""
-    return Verdict("pass", score, answer, reason)
+    return Verdict("pass", score, answer, reason, None, tuple(steps), 0.0, measured or {})
 
 
-def failing(reason: str = "", *, score: float = 0.0, answer: str | None = None) -> Verdict:
+def failing(
+    reason: str = "",
+    *,
+    score: float = 0.0,
+    answer: str | None = None,
+    steps: Sequence[float] = (),
+    measured: Mapping[str, float] | None = None,
+) -> Verdict:
     """A verdict that rejects."""
-    return Verdict("fail", score, answer, reason)
+    return Verdict("fail", score, answer, reason, None, tuple(steps), 0.0, measured or {})
 
 
 def erring(error: str, reason: str = "", *, seconds: float = 0.0) -> Verdict:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.cluster import Actor, Backend, Future, Resources
-from selfimprove.config import RunConfig, VerifierConfig
+from selfimprove.config import JudgeConfig, RunConfig
 from selfimprove.errors import EngineDead
 from selfimprove.types import Policy, Problem, Sample, TrainRequest, TrainResult, Verdict
 from selfimprove.verify import VerifierPool
@@ -139,7 +139,7 @@ class Workers:
 
     # -- verifiers ---------------------------------------------------------------------------------------------
 
-    def pool(self, verifier: VerifierConfig) -> Actor:
+    def pool(self, verifier: JudgeConfig) -> Actor:
         """The pool for ``verifier``; its worker processes live as long as the run."""
         key = verifier.model_dump_json()
         if key not in self._pools:

@@ -17,13 +17,14 @@ LINUX = {"fcntl", "resource"}
 LEVELS = [
     {"types", "errors", "__version__"},
     {"sources", "equations", "text", "rows", "control", "views", "store", "prompts"},
-    {"plugins", "selection", "policies"},
+    {"plugins", "selection", "policies", "judging"},
     {"config", "data", "pairs"},
     {"cluster", "sampling", "training", "select", "identity"},
     {"verify", "evaluate", "report"},
-    {"workers", "gate"},
+    {"workers", "gate", "work"},
     {"pipeline", "results"},
     {"inputs", "context"},
+    {"judged"},
     {"round"},
     {"run"},
     {"cli"},
@@ -96,7 +97,7 @@ def test_the_nouns_import_the_standard_library_only() -> None:
 )
 def test_recipes_and_verifiers_use_public_names_only(path: Path) -> None:
     ours = [name for name in imports(path) if name.partition(".")[0] == "selfimprove"]
-    allowed = {"selfimprove.errors", "selfimprove.text"}
+    allowed = {f"selfimprove.{name}" for name in ("errors", "text", "judging")}
     assert all(name.count(".") == 1 and (name[12:13].isupper() or name in allowed or _public(name)) for name in ours)
 
 

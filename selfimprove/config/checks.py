@@ -19,6 +19,7 @@ from typing import Any
 from selfimprove import plugins, sources
 from selfimprove.config import native, recipes
 from selfimprove.config.messages import unknown
+from selfimprove.config.models import POLICIES, RULES
 from selfimprove.config.tree import Fault, Key, Layer, get
 from selfimprove.errors import ConfigError
 
@@ -49,7 +50,7 @@ _PLUGINS = (
 def check(layer: Layer) -> list[Fault]:
     """Every fault that pydantic cannot see."""
     found = [*_recipes(layer), *native.check(layer), *_model(layer)]
-    for plugin in _PLUGINS:
+    for plugin in (*_PLUGINS, *_combined(layer)):
         key, value = _named(layer, plugin.key, plugin.field)
         if isinstance(value, str) and value:
             is_file = plugin.kind == "problems" and names_file(value)
@@ -59,11 +60,23 @@ def check(layer: Layer) -> list[Fault]:
 
 def anchor(layer: Layer) -> None:
     """Make every path in the layer absolute, in place: relative ones are meant from the file that names them."""
-    spots: list[tuple[Key, str]] = [(plugin.key, plugin.field) for plugin in _PLUGINS]
+    spots: list[tuple[Key, str]] = [(plugin.key, plugin.field) for plugin in (*_PLUGINS, *_combined(layer))]
     for spot, name in [*spots, (("recipe",), "name"), (("warmup",), "name")]:
         _replace(layer, spot, name, _absolute_spec)
     _replace(layer, ("model",), "source", _absolute_model)
     _replace(layer, ("model",), "chat_template", _join)
+    for spot in [("verifier",), *(plugin.key for plugin in _combined(layer))]:
+        _replace(layer, spot, "policy", _absolute_policy)
+
+
+def _combined(layer: Layer) -> list[_Plugin]:
+    """The verifiers that are combined, each where it is written."""
+    found = []
+    for rule in RULES:
+        listed = get(layer.value, ("verifier", rule))
+        for place in range(len(listed) if isinstance(listed, list) else 0):
+            found.append(_Plugin(("verifier", rule, place), "name", "verifier", "args", 2))
+    return found
 
 
 def names_file(source: str) -> bool:
@@ -90,11 +103,12 @@ def _function(layer: Layer, plugin: _Plugin, key: Key, spec: str) -> Iterator[Fa
     if listed is None or not plugin.args:
         return
     parameters, takes_any = listed
+    given = 1 if sources.is_class(place.file, place.object) else plugin.given  # a class is given its object alone
     args = get(layer.value, (*plugin.key, plugin.args))
     for name in args if isinstance(args, dict) and not takes_any else ():
-        if name not in parameters[plugin.given :]:
+        if name not in parameters[given:]:
             at = (*plugin.key, plugin.args, name)
-            what = unknown(name, parameters[plugin.given :], f"argument of {spec!r}")
+            what = unknown(name, parameters[given:], f"argument of {spec!r}")
             yield Fault(layer.origin(at), ".".join(map(str, at)), what)
 
 
@@ -147,8 +161,7 @@ def _named(layer: Layer, key: Key, name: str) -> tuple[Key, Any]:
 
 
 def _replace(layer: Layer, spot: Key, name: str, change: Any) -> None:
-    holder = get(layer.value, spot[:-1])
-    value = holder.get(spot[-1]) if isinstance(holder, dict) else None
+    holder, value = get(layer.value, spot[:-1]), get(layer.value, spot)
     base = layer.origin((*spot, name)).base
     if isinstance(value, str) and name in ("name", "source"):
         holder[spot[-1]] = change(value, base)
@@ -158,6 +171,10 @@ def _replace(layer: Layer, spot: Key, name: str, change: Any) -> None:
 
 def _absolute_spec(spec: str, base: Path) -> str:
     return str(_path(spec, base)) if spec.lower().endswith(DATA_FILES) else plugins.absolute(spec, base)
+
+
+def _absolute_policy(policy: str, base: Path) -> str:
+    return policy if policy in POLICIES else _absolute_model(policy, base)
 
 
 def _absolute_model(source: str, base: Path) -> str:

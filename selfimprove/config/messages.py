@@ -92,7 +92,7 @@ def keys_of(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
     for name, info in model.model_fields.items():
         found[prefix + name] = info.description or ""
         inner = _model_in(info.annotation)
-        if inner is not None:
+        if inner is not None and not _is_list(info.annotation):
             found |= keys_of(inner, f"{prefix}{name}.")
     return found
 
@@ -101,15 +101,21 @@ def model_at(key: Key) -> type[BaseModel] | None:
     """The model that describes the mapping at ``key`` of a `RunConfig`."""
     model: type[BaseModel] | None = RunConfig
     for part in key:
+        if isinstance(part, int):
+            continue  # an item of a list is described by the list's model
         info = model.model_fields.get(str(part)) if model else None
         model = _model_in(info.annotation) if info else None
     return model
 
 
+def _is_list(annotation: Any) -> bool:
+    return any(typing.get_origin(part) is tuple for part in (annotation, *typing.get_args(annotation)))
+
+
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType, Annotated):
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, Annotated, tuple):
         return next(
             (model for part in typing.get_args(annotation) if (model := _model_in(part))),
             None,

@@ -155,15 +155,15 @@ class RecipeConfig(Shorthand):
         return dict(self.model_extra or {})
 
 
-class VerifierConfig(Shorthand):
-    """How a good sample is told from a bad one."""
+class JudgeConfig(Shorthand):
+    """One verifier: alone, or one of several that are combined."""
 
     name: str = Field(min_length=1, description="built-in name, file.py:function or module:function")
     args: dict[str, Any] = Field(default={}, description="the verifier's own options")
     timeout_s: float = Field(
         default=10.0,
         gt=0,
-        description="wall time for one sample; then its process is killed",
+        description="wall time for one sample (of a group verifier: one problem); then its process is killed",
     )
     workers: AtLeastOne | None = Field(default=None, description="verifier processes; null = one per core")
     retries: Count = Field(default=1, description="how often an error is tried again before it counts")
@@ -171,8 +171,64 @@ class VerifierConfig(Shorthand):
         default=None,
         description="a score from here on passes (for verifiers that return floats)",
     )
+    memory_mb: int | None = Field(
+        default=None, ge=64, description="address space of one verifier process, in MiB; null = what it says it needs"
+    )
+    policy: str | None = Field(
+        default=None,
+        min_length=1,
+        description="who answers a verifier that asks a model: initial, base, previous, best, or a model's directory; "
+        "null = the policy that sampled",
+    )
+    weight: float = Field(default=1.0, gt=0, description="its share in a weighted sum of scores")
+    settles: Literal["fail", "pass", "both"] = Field(
+        default="fail",
+        description="in a cascade: which of its verdicts is final; the others are left to the next verifier",
+    )
+
+
+Judges = Annotated[tuple[JudgeConfig, ...], Field(strict=False)]
+POLICIES = ("initial", "base", "previous", "best")
+RULES = ("all", "any", "weighted", "cascade")
+
+
+class VerifierConfig(JudgeConfig):
+    """How a good sample is told from a bad one: by one verifier, or by several combined by a rule."""
+
+    name: str = Field(default="", description="built-in name, file.py:function or module:function")
+    all: Judges | None = Field(default=None, description="several: each must pass")
+    any: Judges | None = Field(default=None, description="several: one must pass")
+    weighted: Judges | None = Field(
+        default=None, description="several: the weighted mean of their scores must reach `threshold`"
+    )
+    cascade: Judges | None = Field(
+        default=None, description="several, cheap first: each is asked only of what the ones before left open"
+    )
     max_error_share: Share = Field(default=0.2, description="the run stops when more verdicts than this are errors")
-    memory_mb: int = Field(default=2048, ge=64, description="address space of one verifier process, in MiB")
+
+    @property
+    def rule(self) -> str:
+        """How the verdicts of `judges` are combined; "all" if there is one."""
+        return next((name for name in RULES if getattr(self, name) is not None), "all")
+
+    @property
+    def judges(self) -> tuple[JudgeConfig, ...]:
+        """The verifiers, in the order in which they are asked."""
+        several: tuple[JudgeConfig, ...] | None = getattr(self, self.rule)
+        if several is not None:
+            return several
+        return (JudgeConfig(**{name: getattr(self, name) for name in JudgeConfig.model_fields}),)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> VerifierConfig:
+        given = [name for name in RULES if getattr(self, name) is not None]
+        if bool(self.name) + len(given) != 1:
+            raise PydanticCustomError("one_of", "give one of 'name', 'all', 'any', 'weighted' and 'cascade'")
+        if given and not getattr(self, given[0]):
+            raise PydanticCustomError("empty", f"'{given[0]}' names no verifier")
+        if (self.rule == "weighted") and self.threshold is None:
+            raise PydanticCustomError("threshold", "'weighted' needs a 'threshold' that the mean score must reach")
+        return self
 
 
 class SamplingConfig(Strict):

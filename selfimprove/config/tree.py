@@ -105,9 +105,10 @@ class Layer:
 
 
 def get(value: Any, key: Key) -> Any:
-    """The value below nested mappings, or None where there is none."""
+    """The value below nested mappings and lists, or None where there is none."""
     for part in key:
-        if not isinstance(value, dict) or part not in value:
+        listed = isinstance(value, list) and isinstance(part, int) and part < len(value)
+        if not listed and not (isinstance(value, dict) and part in value):
             return None
         value = value[part]
     return value

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.config import strict_yaml
-from selfimprove.config.models import RunConfig
+from selfimprove.config.models import RULES, RunConfig
 
 # How the work is carried out, or how far: free to change while a run goes on.
 EXECUTION = (
@@ -33,6 +33,10 @@ EXECUTION = (
     "rounds",
     "stop",
 )
+# Keys that earlier releases did not know: left at what says nothing, they are no difference to their runs.
+_SILENT = {"verifier.policy": None, "verifier.weight": 1.0, "verifier.settles": "fail"} | {
+    f"verifier.{rule}": None for rule in RULES
+}
 _PATHS = (
     "model.source",
     "model.build",
@@ -42,6 +46,7 @@ _PATHS = (
     "recipe.name",
     "warmup.name",
     "verifier.name",
+    "verifier.policy",
     "sampling.script",
 )
 
@@ -62,6 +67,10 @@ def semantic(config: RunConfig) -> dict[str, Any]:
     Paths count by file name only, so that a project may be moved: what the files hold enters by its digest.
     """
     kept = {key: value for key, value in flatten(config).items() if not _execution(key)}
+    kept = {key: value for key, value in kept.items() if key not in _SILENT or value != _SILENT[key]}
+    for rule in RULES:
+        if kept.get(f"verifier.{rule}") is not None:
+            kept[f"verifier.{rule}"] = [_meaning(judge) for judge in kept[f"verifier.{rule}"]]
     for key in _PATHS:
         value = kept.get(key)
         if isinstance(value, str) and value.startswith("/"):
@@ -98,6 +107,13 @@ def schema() -> dict[str, Any]:
     }
     described["required"] = []  # a file may be one layer of several
     return described
+
+
+def _meaning(judge: Mapping[str, Any]) -> dict[str, Any]:
+    """One of several verifiers without what is execution, its paths by file name."""
+    kept = {name: value for name, value in judge.items() if not _execution(f"verifier.{name}")}
+    paths = {name: Path(kept[name]).name for name in ("name", "policy") if str(kept[name]).startswith("/")}
+    return {**kept, **paths}
 
 
 def _execution(key: str) -> bool:

@@ -1,8 +1,9 @@
 """A sampler that calls a function instead of a model: for tests, demonstrations and measuring everything else.
 
 Contract: the script ``fn(messages, index, seed, policy)`` returns a completion, or a completion and its finish
-reason; ``policy`` is the digest of the policy loaded last, so that a script can get better from round to round.
-Token ids are the code points of the text. Nothing heavy is imported.
+reason, or a number: the log-probability of what was to be scored. ``policy`` is the digest of the policy loaded last,
+so that a script can get better from round to round. Token ids are the code points of the text. Nothing heavy is
+imported.
 
 See it work: ``pytest tests/sampling/test_scripted.py``.
 """
@@ -19,7 +20,7 @@ from selfimprove.sampling import PUMP_SAMPLES, PUMP_SECONDS
 from selfimprove.types import Finish, Message, Policy, Sample, SampleRequest, SamplingParams
 
 STOP: Finish = "stop"
-Script = Callable[[tuple[Message, ...], int, int, str], "str | tuple[str, Finish]"]
+Script = Callable[[tuple[Message, ...], int, int, str], "str | tuple[str, Finish] | float"]
 
 
 class ScriptedSampler:
@@ -60,7 +61,8 @@ class ScriptedSampler:
         samples = []
         for index, seed in zip(request.indexes, request.seeds, strict=True):
             said = self._script(request.prompt, index, seed, self._policy)
-            text, finish = said if isinstance(said, tuple) else (said, STOP)
+            logprob = float(said) if isinstance(said, int | float) else None
+            text, finish = said if isinstance(said, tuple) else (said if isinstance(said, str) else "", STOP)
             sample = Sample(
                 f"{request.key}/{index}",
                 request.problem_id,
@@ -75,6 +77,8 @@ class ScriptedSampler:
                 self._policy,
                 request.prefix,
                 request.parent,
+                (),
+                logprob,
             )
             samples.append(sample)
         return samples

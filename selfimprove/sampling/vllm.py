@@ -18,6 +18,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -213,13 +214,7 @@ class VLLMSampler:
 
     def _logprobs(self, rows: list[list[int]]) -> list[list[float]]:
         """The log-probability of every id given those before it (NaN for the first)."""
-        from vllm import SamplingParams as Native
-        from vllm.sampling_params import RequestOutputKind
-
-        params = Native(
-            max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )  # fmt: skip
+        params = _scoring()
         names = [self._submit(ids, params) for ids in rows]
         while not all(name in self._scored for name in names):
             self._step()
@@ -251,7 +246,8 @@ class VLLMSampler:
 
     def _native(self, params: SamplingParams) -> Any:
         if self._template is None or self._template[0] != params:
-            self._template = params, native_params(params, self._end_ids, self._decoder.fast)
+            native = _scoring() if params.score else native_params(params, self._end_ids, self._decoder.fast)
+            self._template = params, native
         return self._template[1]
 
     def _accept(self, request: SampleRequest, prompt: Rendered, params: SamplingParams) -> None:
@@ -278,11 +274,21 @@ class VLLMSampler:
         """One step of the engine; whatever finished goes to `_done` or `_scored`."""
         for output in self._engine.step():
             flight = self._flights.pop(output.request_id, None)
-            if flight is not None:
+            if flight is not None and flight.params.score:
+                self._done.append(self._weighed(flight, output))
+            elif flight is not None:
                 self._done.append(self._finished(flight, output.outputs[0]))
             elif output.prompt_logprobs is not None:
                 found = zip(output.prompt_token_ids[1:], output.prompt_logprobs[1:], strict=True)
                 self._scored[output.request_id] = [float("nan"), *(chosen[token].logprob for token, chosen in found)]
+
+    def _weighed(self, flight: Flight, output: Any) -> Sample:
+        """A scored request: the log-probability of its prefix."""
+        bare = self._render(replace(flight.request, prefix="")).ids
+        ids = flight.prompt.ids
+        start = next((at for at, (one, two) in enumerate(zip(bare, ids, strict=False)) if one != two), len(bare))
+        logprob = sum(output.prompt_logprobs[at][ids[at]].logprob for at in range(max(start, 1), len(ids)))
+        return self._sample(flight, "", (), "stop", logprob)
 
     def _finished(self, flight: Flight, output: Any) -> Sample:
         ids, text = tuple(output.token_ids), output.text
@@ -341,6 +347,15 @@ class VLLMSampler:
         self._engine.engine_core.shutdown()
         self._engine = self._policy = None
         gc.collect()
+
+
+def _scoring() -> Any:
+    """vLLM's parameters for a request of which only the prompt's log-probabilities are wanted."""
+    from vllm import SamplingParams as Native
+    from vllm.sampling_params import RequestOutputKind
+
+    kind = RequestOutputKind.FINAL_ONLY
+    return Native(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False, output_kind=kind)
 
 
 def canary_figures(canary: Mapping[str, Any], served: Sequence[float], tolerance: float) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Samples, verdicts and examples as Parquet: plain columns, zstd, page checksums.
 
 Contract: `write` returns the canonical digest of a table: over its rows in order, leaving out measured columns
-(`logprob`, `seconds`), which a replay may not give bit for bit. What is written reads back equal. Readers stream
-row group by row group.
+(`logprob`, `seconds`, `measured`), which a replay may not give bit for bit. What is written reads back equal. Readers
+stream row group by row group.
 
 See it work: ``pytest tests/store/test_tables.py``; or open a part with ``duckdb`` or ``datasets``.
 """
@@ -27,7 +27,7 @@ from selfimprove.types import Demonstration, Example, Label, Message, Preference
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MEASURED = {"logprob", "seconds"}
+MEASURED = {"logprob", "seconds", "measured"}
 ROW_GROUP = 8192
 IDS = ("prompt_ids", "completion_ids", "chosen_ids", "rejected_ids", "token_ids")
 
@@ -59,7 +59,7 @@ def sample_schema() -> pa.Schema:
 
 
 def verdict_schema() -> pa.Schema:
-    """The columns of a verdicts part: one row per sample, in the order of the samples part."""
+    """The columns of a verdicts part: one row per judged sample, in the order of the samples part."""
     import pyarrow as pa
 
     text = pa.string()
@@ -73,6 +73,7 @@ def verdict_schema() -> pa.Schema:
             ("error", text),
             ("steps", pa.list_(pa.float64())),
             ("seconds", pa.float64()),
+            ("measured", text),
         ]
     )
 
@@ -153,17 +154,18 @@ def verdict_table(ids: Sequence[str], verdicts: Sequence[Verdict]) -> pa.Table:
     columns: dict[str, list[Any]] = {
         name: [getattr(verdict, name) for verdict in verdicts] for name in schema.names if name != "sample_id"
     }
+    columns["measured"] = [json.dumps(dict(measured)) if measured else None for measured in columns["measured"]]
     return pa.table({"sample_id": list(ids), **columns}, schema=schema)
 
 
 def verdicts_of(table: pa.Table) -> list[Verdict]:
-    """The verdicts of a table, in its order."""
+    """The verdicts of a table, in its order. Tables of earlier releases lack what was measured."""
     columns = table.to_pydict()
-    names = [name for name in table.schema.names if name != "sample_id"]
-    rows = zip(*(columns[name] for name in names), strict=True)
+    columns.setdefault("measured", [None] * table.num_rows)
+    rows = zip(*(columns[field.name] for field in fields(Verdict)), strict=True)
     return [
-        Verdict(outcome, score, answer, reason, error, tuple(steps or ()), seconds)
-        for outcome, score, answer, reason, error, steps, seconds in rows
+        Verdict(outcome, score, answer, reason, error, tuple(steps or ()), seconds, json.loads(text) if text else {})
+        for outcome, score, answer, reason, error, steps, seconds, text in rows
     ]
 
 

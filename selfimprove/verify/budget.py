@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from selfimprove import plugins, sources
 from selfimprove.errors import TooManyErrors
 from selfimprove.types import Verdict
 from selfimprove.verify.verdicts import TRUNCATED
@@ -70,23 +71,46 @@ _FIXES = {
 def verifier_digest(config: Mapping[str, Any]) -> str:
     """blake3 (hex) of what a pass or a fail depends on: the verifier's name, source, arguments and threshold.
 
-    Limits (``timeout_s``, ``memory_mb``), ``retries`` and ``workers`` stay out: they can turn a verdict into an error
-    and back, never a pass into a fail. So stored verdicts hold under any of them, and a run may resume on a slower
-    machine with more time. Where a file lies is no part of it either. Files that the verifier imports are
-    not followed, except that built-ins share one: `selfimprove.text`.
+    Of several verifiers: the rule, and each one's digest, weight and place. Limits (``timeout_s``, ``memory_mb``),
+    ``retries`` and ``workers`` stay out: they can turn a verdict into an error and back, never a pass into a fail. So
+    stored verdicts hold under any of them, and a run may resume on a slower machine with more time. Where a file lies
+    is no part of it either. Of the files that the verifier imports, those of this package that judge (`SHARED`) count.
     """
-    import blake3
-
-    from selfimprove import plugins, text
-
+    rule = next((name for name in ("all", "any", "weighted", "cascade") if config.get(name)), None)
+    if rule is not None:
+        leaves = [[verifier_digest(leaf), leaf.get("weight"), leaf.get("settles")] for leaf in config[rule]]
+        return _digest({"rule": rule, "of": leaves, "threshold": config.get("threshold")})
     spec = str(config["name"])
     left, colon, name = spec.rpartition(":")
     is_file = colon and (left.endswith(".py") or "/" in left)
-    parts = {
-        "name": name if is_file else spec,
-        "source": plugins.source_digest("verifier", spec),
-        "shared": "" if colon else blake3.blake3(Path(text.__file__).read_bytes()).hexdigest(),
-        "args": config.get("args") or {},
-        "threshold": config.get("threshold"),
-    }
+    return _digest(
+        {
+            "name": name if is_file else spec,
+            "source": plugins.source_digest("verifier", spec),
+            "shared": _shared(plugins.locate("verifier", spec).file),
+            "args": config.get("args") or {},
+            "threshold": config.get("threshold"),
+        }
+    )
+
+
+SHARED = ("text", "judging")
+"""Modules of this package whose code decides verdicts of the verifiers that import them."""
+
+
+def _digest(parts: Mapping[str, Any]) -> str:
+    import blake3
+
     return blake3.blake3(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _shared(file: Path) -> str:
+    """The judging code that a verifier's file imports; "" if none."""
+    import blake3
+
+    names = sorted(sources.imported(file, "selfimprove") & set(SHARED))
+    home, hasher = Path(__file__).resolve().parent.parent, blake3.blake3()
+    for name in ["text", *names] if names else []:  # they all read text by the rules of `selfimprove.text`
+        for part in sorted((home / name).glob("*.py")) or [home / f"{name}.py"]:
+            hasher.update(part.name.encode() + b"\0" + part.read_bytes())
+    return hasher.hexdigest() if names else ""

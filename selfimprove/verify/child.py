@@ -31,7 +31,7 @@ _NOT_THE_USERS = (os.path.dirname(os.__file__), os.path.dirname(__file__), "<fro
 
 @dataclass(slots=True)
 class Job:
-    """Samples of one chunk, sent to one worker: ``indexes`` into the chunk, the first ``done`` of them judged.
+    """Units of one chunk, sent to one worker: ``indexes`` of the chunk's units, the first ``done`` of them judged.
 
     ``careful`` and ``deaths`` belong to finding out which sample kills workers.
     """

@@ -17,13 +17,19 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
 from typing import Any, Self
 
 from selfimprove.errors import ConfigError
-from selfimprove.types import Verdict, erring
+from selfimprove.types import Problem, Sample, Verdict, erring
 from selfimprove.verify.child import Child, Job
+from selfimprove.verify.concurrent import AT_ONCE
+from selfimprove.verify.forms import Form, form_of
 from selfimprove.verify.verdicts import TRUNCATED, retryable
-from selfimprove.verify.wire import LEAVING, Item, encode_job
+from selfimprove.verify.wire import LEAVING, Unit, encode_job
+
+Item = tuple[Problem, Sample]
 
 START_S = 120.0
 """How long loading a verifier may take: a judge of the user's may import torch."""
@@ -35,7 +41,10 @@ _BLAMELESS_DEATHS = 3  # then the first sample that is left is blamed, or the ch
 
 @dataclass(slots=True)
 class _Chunk:
+    """``units`` are what is judged in one call each: places of ``items``."""
+
     items: Sequence[Item]
+    units: list[list[int]]
     verdicts: list[Verdict | None]
     missing: int
     tries: dict[int, int] = field(default_factory=dict)
@@ -45,9 +54,12 @@ class VerifierPool:
     """Judges chunks with the verifier that ``config`` names.
 
     ``config``: ``name`` (a spec; file paths absolute), ``args``, ``timeout_s`` per sample (default 10), ``retries`` of
-    an errored sample (1), ``threshold`` for numbers, ``memory_mb`` of address space per worker (2048), ``workers``
-    (default: one less than the cores). The parameter ``workers`` overrides the config's; ``log`` is a file that takes
-    what verifiers print (its first MiB), None drops it.
+    an errored sample (1), ``threshold`` for numbers, ``memory_mb`` of address space per worker (what the verifier's
+    file says it needs, else 2048), ``workers`` (default: one less than the cores). The parameter ``workers`` overrides
+    the config's; ``log`` is a file that takes what verifiers print (its first MiB), None drops it.
+
+    A group verifier judges neighbouring samples of one problem in one call: ``timeout_s`` is for all of them, and they
+    are retried together.
     """
 
     def __init__(self, config: Mapping[str, Any], *, workers: int | None = None, log: str | None = None) -> None:
@@ -59,7 +71,7 @@ class VerifierPool:
             "args": dict(config.get("args") or {}),
             "threshold": config.get("threshold"),
             "timeout_s": self._timeout_s,
-            "memory_mb": int(config.get("memory_mb", 2048)),
+            "memory_mb": config.get("memory_mb"),
         }
         self._children: list[Child] = []
         self._chunks: dict[int, _Chunk] = {}
@@ -68,7 +80,16 @@ class VerifierPool:
         self._selector = selectors.DefaultSelector()
         self._job_number, self._failed_starts, self._loaded, self._closed = 0, 0, False, False
         self._source: str | None = None
-        self._sample_s = _TARGET_S / 8  # a guess until jobs have come back
+        self._unit_s = _TARGET_S / 8  # a guess until jobs have come back
+
+    @cached_property
+    def _form(self) -> Form:
+        """Read when the verifier is first needed, so that a missing one is found where errors are reported."""
+        return form_of(self._spec)
+
+    @property
+    def _patience_s(self) -> float:
+        return START_S + (3 * self._timeout_s if self._form.concurrent else 0.0)
 
     @property
     def pending(self) -> int:
@@ -79,13 +100,18 @@ class VerifierPool:
         """Hand over a chunk (64 samples or so). Samples the policy did not end are failed without being judged."""
         assert not self._closed and chunk_id not in self._chunks, f"chunk {chunk_id} is in the pool, or it is closed"
         verdicts = [TRUNCATED if sample.truncated else None for _, sample in items]
-        todo = [index for index, verdict in enumerate(verdicts) if verdict is None]
-        self._chunks[chunk_id] = _Chunk(items, verdicts, len(todo))
-        if todo:
-            self._enqueue(chunk_id, todo)
+        units = self._units(items, [place for place, verdict in enumerate(verdicts) if verdict is None])
+        self._chunks[chunk_id] = _Chunk(items, units, verdicts, len(units))
+        if units:
+            self._enqueue(chunk_id, list(range(len(units))))
             self._dispatch()
         else:
             self._finished.append(chunk_id)
+
+    def _units(self, items: Sequence[Item], todo: list[int]) -> list[list[int]]:
+        if self._form.kind != "group":
+            return [[place] for place in todo]
+        return [list(places) for _, places in groupby(todo, key=lambda place: items[place][0].id)]
 
     def poll(self, timeout_s: float) -> list[tuple[int, list[Verdict]]]:
         """Finished chunks in any order, verdicts in the order of the items; waits ``timeout_s`` at most for the first.
@@ -127,7 +153,7 @@ class VerifierPool:
         """Send work, wait for an answer or the next deadline, take answers, kill what is late, send work again."""
         self._dispatch()
         now = time.monotonic()
-        deadlines = [child.deadline(self._timeout_s, START_S) for child in self._children]
+        deadlines = [child.deadline(self._timeout_s, self._patience_s) for child in self._children]
         wait_s = max(0.0, min([wait_s, *(deadline - now for deadline in deadlines)]))
         for key, events in self._selector.select(wait_s):
             if events & selectors.EVENT_WRITE:
@@ -137,7 +163,7 @@ class VerifierPool:
                 self._hear(key.data)
         for child in self._children[:]:
             since = child.progress.since
-            if child.deadline(self._timeout_s, START_S) <= time.monotonic():
+            if child.deadline(self._timeout_s, self._patience_s) <= time.monotonic():
                 self._late(child, since)
         self._dispatch()
 
@@ -162,34 +188,38 @@ class VerifierPool:
             child.ready = self._loaded = True
             self._failed_starts = 0
             return
-        number, first, verdicts = message
+        number, first, judged = message
         job = child.jobs[0] if child.jobs else None
-        if job is None or (number, first) != (job.number, job.done) or len(verdicts) > len(job.indexes) - job.done:
+        if job is None or (number, first) != (job.number, job.done) or len(judged) > len(job.indexes) - job.done:
             raise ValueError("an answer to something else")
-        judged = job.indexes[job.done : job.done + len(verdicts)]
-        job.done += len(verdicts)
+        asked = job.indexes[job.done : job.done + len(judged)]
+        units = self._chunks[job.chunk].units
+        if any(len(verdicts) != len(units[index]) for index, verdicts in zip(asked, judged, strict=True)):
+            raise ValueError("an answer to something else")
+        job.done += len(judged)
         if job.done == len(job.indexes):
             child.jobs.popleft()
-        self._settle(job.chunk, list(zip(judged, verdicts, strict=True)))
-        if verdicts:
-            mean_s = sum(verdict.seconds for verdict in verdicts) / len(verdicts)
-            self._sample_s += 0.2 * (mean_s - self._sample_s)
+        self._settle(job.chunk, list(zip(asked, judged, strict=True)))
+        if judged:
+            mean_s = sum(verdicts[0].seconds for verdicts in judged) / len(judged)
+            self._unit_s += 0.2 * (mean_s - self._unit_s)
 
-    def _settle(self, chunk_id: int, judged: list[tuple[int, Verdict]]) -> None:
+    def _settle(self, chunk_id: int, judged: list[tuple[int, list[Verdict]]]) -> None:
         """Enter verdicts into their chunk; an error that another try may cure goes back to the queue.
 
         Timeouts and crashes are tried again like exceptions: on a loaded machine they are the most transient of all.
         """
         chunk = self._chunks[chunk_id]
         again = []
-        for index, verdict in judged:
+        for index, verdicts in judged:
             tries = chunk.tries.get(index, 0)
-            if retryable(verdict) and tries < self._retries:
+            if tries < self._retries and any(map(retryable, verdicts)):
                 chunk.tries[index] = tries + 1
                 again.append(index)
-            else:
-                chunk.verdicts[index] = verdict
-                chunk.missing -= 1
+                continue
+            for place, verdict in zip(chunk.units[index], verdicts, strict=True):
+                chunk.verdicts[place] = verdict
+            chunk.missing -= 1
         if again:
             self._enqueue(chunk_id, again)
         if not chunk.missing:
@@ -245,7 +275,8 @@ class VerifierPool:
             lost = verdict is not None and guilty is None
             self._enqueue(job.chunk, rest, job.careful or lost, deaths if lost else 0, first=True)
         if verdict is not None and guilty is not None:
-            self._settle(job.chunk, [(job.indexes[guilty], verdict)])
+            unit = job.indexes[guilty]
+            self._settle(job.chunk, [(unit, [verdict] * len(self._chunks[job.chunk].units[unit]))])
 
     def _enqueue(
         self, chunk: int, indexes: list[int], careful: bool = False, deaths: int = 0, first: bool = False
@@ -269,20 +300,26 @@ class VerifierPool:
     def _piece(self) -> Job:
         """The first job of the queue, or as much of it as a worker judges in `_TARGET_S`."""
         job = self._queue.popleft()
-        size = max(1, int(_TARGET_S / max(self._sample_s, 1e-6)))
+        size = max(1, int(_TARGET_S / max(self._unit_s, 1e-6)))
+        if self._form.concurrent and not job.careful:
+            size = 2 * AT_ONCE  # they wait at the same time
         if len(job.indexes) > size:
             self._enqueue(job.chunk, job.indexes[size:], job.careful, first=True)
             job.indexes = job.indexes[:size]
         return job
 
     def _send(self, child: Child, job: Job) -> None:
-        items = self._chunks[job.chunk].items
-        data = encode_job(job.number, job.careful, [items[index] for index in job.indexes])
+        data = encode_job(job.number, job.careful, [self._unit(job.chunk, index) for index in job.indexes])
         if not child.jobs:
             child.heard = time.monotonic()
         child.jobs.append(job)
         child.send(data)
         self._watch(child)
+
+    def _unit(self, chunk_id: int, index: int) -> Unit:
+        chunk = self._chunks[chunk_id]
+        places = chunk.units[index]
+        return chunk.items[places[0]][0], [chunk.items[place][1] for place in places]
 
     def _start(self) -> None:
         from selfimprove import plugins
@@ -292,7 +329,7 @@ class VerifierPool:
             what = f"the file of verifier {self._spec!r} changed while it was in use"
             raise ConfigError(what, hint="the same command starts again with the new file, and says what it affects")
         self._source = source
-        child = Child(self._setup, self._log)
+        child = Child({**self._setup, "memory_mb": self._setup["memory_mb"] or self._form.memory_mb}, self._log)
         self._children.append(child)
         self._selector.register(child, selectors.EVENT_READ, child)
         self._watch(child)

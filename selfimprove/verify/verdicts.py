@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 from selfimprove.text import clean
@@ -19,6 +20,7 @@ from selfimprove.types import Verdict, erring, failing, passing
 REASON_CHARS = 500
 ANSWER_CHARS = 1000
 MAX_STEPS = 10_000
+MAX_MEASURED = 20
 TRUNCATED = failing("truncated")
 """The verdict of a sample that the policy did not end itself: no verifier is asked."""
 
@@ -46,6 +48,18 @@ def normalise(result: Any, threshold: float | None = None) -> Verdict:
     if scalar is not None:
         return normalise(scalar, threshold)
     return erring("bad-return", f"a verifier returns bool, float or Verdict, not {_kind(result)}")
+
+
+def normalise_all(result: Any, count: int, threshold: float | None = None) -> list[Verdict]:
+    """The verdicts of a group: ``result`` is a list with one of what `normalise` takes for each of ``count`` samples.
+
+    Anything else is an error of every sample.
+    """
+    if not isinstance(result, list | tuple) or len(result) != count:
+        size = f" of {len(result)}" if isinstance(result, list | tuple) else ""
+        what = f"a group verifier returns a list of {count} results, one for each sample, not {_kind(result)}{size}"
+        return [erring("bad-return", what)] * count
+    return [normalise(one, threshold) for one in result]
 
 
 def retryable(verdict: Verdict) -> bool:
@@ -96,7 +110,19 @@ def _checked(verdict: Verdict) -> Verdict:
     if verdict.outcome == "error":
         return erring(clean(str(verdict.error or "error"), 100), reason)
     answer = None if verdict.answer is None else clean(verdict.answer, ANSWER_CHARS)
-    return Verdict(verdict.outcome, numbers[0], answer, reason, None, tuple(numbers[1:]))
+    measured = _measured(verdict.measured)
+    if measured is None:
+        return erring("bad-return", f"what a verdict measured is a mapping of at most {MAX_MEASURED} names to numbers")
+    return Verdict(verdict.outcome, numbers[0], answer, reason, None, tuple(numbers[1:]), 0.0, measured)
+
+
+def _measured(measured: Any) -> dict[str, float] | None:
+    if not isinstance(measured, Mapping) or len(measured) > MAX_MEASURED:
+        return None
+    numbers = _floats(tuple(measured.values()))
+    if numbers is None or not all(map(math.isfinite, numbers)):
+        return None
+    return {clean(str(name), 100): number for name, number in zip(measured, numbers, strict=True)}
 
 
 def _is_steps(steps: Any) -> bool:

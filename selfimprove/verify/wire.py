@@ -2,7 +2,8 @@
 
 Contract: a frame is an 8-byte length and a payload. Work goes to a worker as a pickle (it trusts its parent);
 verdicts come back as JSON, checked on arrival, because a parent must not unpickle what a process wrote that ran
-somebody's code. A chunk carries each problem once.
+somebody's code. A job carries each problem once. What is judged in one call is a *unit*: one sample, or all samples
+of a problem.
 
 See it work: ``pytest tests/verify/test_wire.py``.
 """
@@ -22,7 +23,7 @@ from typing import Any, cast
 from selfimprove.errors import ConfigError
 from selfimprove.types import Message, Outcome, Problem, Sample, Verdict
 
-Item = tuple[Problem, Sample]
+Unit = tuple[Problem, Sequence[Sample]]
 MAX_REPLY = 64 * 2**20
 READY = {"ready": True}
 LEAVING = {"leaving": True}
@@ -57,43 +58,49 @@ def split_frames(buffer: bytearray) -> Iterator[bytes]:
         yield payload
 
 
-def encode_job(number: int, careful: bool, items: Sequence[Item]) -> bytes:
+def encode_job(number: int, careful: bool, units: Sequence[Unit]) -> bytes:
     """A job as plain tuples: pickling frozen dataclasses one by one costs more than judging them.
 
     Raises ConfigError naming the problem if its answer, tests or meta cannot be pickled.
     """
     places: dict[int, int] = {}
     problems: list[tuple[Any, ...]] = []
-    rows: list[tuple[int, tuple[Any, ...]]] = []
-    for problem, sample in items:
+    rows: list[tuple[int, tuple[tuple[Any, ...], ...]]] = []
+    for problem, samples in units:
         place = places.get(id(problem))
         if place is None:
             place = places[id(problem)] = len(problems)
             problems.append(_problem_row(problem))
-        rows.append((place, _sample_row(sample)))
+        rows.append((place, tuple(map(_sample_row, samples))))
     try:
         return frame(pickle.dumps((number, careful, problems, rows), pickle.HIGHEST_PROTOCOL))
     except (pickle.PicklingError, TypeError, AttributeError) as error:
-        raise _unsendable(items, error) from error
+        raise _unsendable(units, error) from error
 
 
-def decode_job(payload: bytes) -> tuple[int, bool, list[Problem], list[tuple[int, tuple[Any, ...]]]]:
-    """``(number, careful, problems, rows)``: a row is the place of its problem and `Sample`'s fields."""
+def decode_job(payload: bytes) -> tuple[int, bool, list[Unit]]:
+    """``(number, careful, units)``."""
     number, careful, problems, rows = pickle.loads(payload)
-    return number, careful, [_problem(*row) for row in problems], rows
+    known = [_problem(*row) for row in problems]
+    return number, careful, [(known[place], [Sample(*fields) for fields in samples]) for place, samples in rows]
 
 
 def encode_notice(notice: Mapping[str, Any]) -> bytes:
     return frame(json.dumps(notice).encode())
 
 
-def encode_verdicts(number: int, first: int, verdicts: Sequence[Verdict]) -> bytes:
-    rows = [[v.outcome, v.score, v.answer, v.reason, v.error, v.steps, v.seconds] for v in verdicts]
+def encode_verdicts(number: int, first: int, units: Sequence[Sequence[Verdict]]) -> bytes:
+    """The verdicts of the units of job ``number`` from ``first`` on."""
+    rows = [[_verdict_row(verdict) for verdict in verdicts] for verdicts in units]
     return frame(json.dumps([number, first, rows], separators=(",", ":")).encode())
 
 
+def _verdict_row(v: Verdict) -> list[Any]:
+    return [v.outcome, v.score, v.answer, v.reason, v.error, v.steps, v.seconds, dict(v.measured)]
+
+
 def decode_reply(payload: bytes) -> Any:
-    """A worker's message: `READY`, `LEAVING`, ``{"broken": why}`` or ``(number, first, verdicts)``.
+    """A worker's message: `READY`, `LEAVING`, ``{"broken": why}`` or ``(number, first, verdicts of each unit)``.
 
     Raises ValueError for anything else: something other than the worker wrote to its channel.
     """
@@ -102,8 +109,10 @@ def decode_reply(payload: bytes) -> Any:
         return message
     if not isinstance(message, list) or len(message) != 3 or not isinstance(message[2], list):
         raise ValueError("not a reply")
-    number, first, rows = message
-    return number, first, [_verdict(row) for row in rows]
+    number, first, units = message
+    if not all(isinstance(rows, list) for rows in units):
+        raise ValueError("not a reply")
+    return number, first, [[_verdict(row) for row in rows] for rows in units]
 
 
 class Progress:
@@ -185,8 +194,8 @@ def _sample_row(sample: Sample) -> tuple[Any, ...]:
     return tuple([int(token) for token in value] if field.name.endswith("_ids") else value for field, value in named)
 
 
-def _unsendable(items: Sequence[Item], error: Exception) -> ConfigError:
-    for problem, _ in items:
+def _unsendable(units: Sequence[Unit], error: Exception) -> ConfigError:
+    for problem, _ in units:
         try:
             pickle.dumps(_problem_row(problem))
         except (pickle.PicklingError, TypeError, AttributeError):
@@ -196,11 +205,13 @@ def _unsendable(items: Sequence[Item], error: Exception) -> ConfigError:
 
 
 def _verdict(row: Any) -> Verdict:
-    if not isinstance(row, list) or len(row) != 7:
+    if not isinstance(row, list) or len(row) != 8:
         raise ValueError("not a verdict")
-    outcome, score, answer, reason, error, steps, seconds = row
+    outcome, score, answer, reason, error, steps, seconds, measured = row
     texts = isinstance(reason, str) and isinstance(answer, str | None) and isinstance(error, str | None)
-    numbers = isinstance(steps, list) and all(isinstance(number, float) for number in (score, seconds, *steps))
-    if not isinstance(outcome, str) or outcome not in _OUTCOMES or not texts or not numbers:
+    lists = isinstance(steps, list) and isinstance(measured, dict)
+    if not isinstance(outcome, str) or outcome not in _OUTCOMES or not texts or not lists:
         raise ValueError("not a verdict")
-    return Verdict(cast(Outcome, outcome), score, answer, reason, error, tuple(steps), seconds)
+    if not all(isinstance(number, float) for number in (score, seconds, *steps, *measured.values())):
+        raise ValueError("not a verdict")
+    return Verdict(cast(Outcome, outcome), score, answer, reason, error, tuple(steps), seconds, measured)

@@ -17,20 +17,30 @@ import pickle
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TextIO, cast
 
 from selfimprove.text import clean
 from selfimprove.types import Problem, Sample, Verdict, erring
-from selfimprove.verify.verdicts import describe, normalise
-from selfimprove.verify.wire import LEAVING, READY, Progress, decode_job, encode_notice, encode_verdicts, read_frame
+from selfimprove.verify.forms import Form, form_of, load
+from selfimprove.verify.verdicts import describe, normalise, normalise_all
+from selfimprove.verify.wire import (
+    LEAVING,
+    READY,
+    Progress,
+    Unit,
+    decode_job,
+    encode_notice,
+    encode_verdicts,
+    read_frame,
+)
 
 LOG_BYTES = 2**20
 FLUSH_S = 0.1
 """A death loses at most this much finished work: results older than this have been sent."""
 
-Verifier = Callable[[Problem, Sample], Any]
+Verifier = Callable[..., Any]
 
 
 def main(arguments: list[str]) -> None:
@@ -51,86 +61,112 @@ def main(arguments: list[str]) -> None:
         _write(channel, encode_notice({"broken": _load_failure(error)}))
         _end()
     _write(channel, encode_notice(READY))
-    Judge(channel, progress, verifier, setup["threshold"], setup["timeout_s"]).serve()
-
-
-def load(spec: str, args: dict[str, Any]) -> Verifier:
-    """The verifier with its options bound. Raises ConfigError if it is missing or does not take them."""
-    from selfimprove import plugins
-    from selfimprove.errors import ConfigError
-
-    found = plugins.resolve("verifier", spec)
-    form = "a verifier is `def name(problem, sample, **options) -> bool | float | Verdict`"
-    if not callable(found):
-        raise ConfigError(f"verifier {spec!r} is a {type(found).__name__}, not a function: {form}")
-    if inspect.iscoroutinefunction(found):
-        raise ConfigError(f"verifier {spec!r} is an async function: {form}")
-    try:
-        signature = inspect.signature(found)
-        signature.bind(None, None, **args)
-    except ValueError:  # a callable written in C may have no signature to check
-        pass
-    except TypeError as error:
-        raise ConfigError(f"verifier {spec!r}{signature} with verifier.args {args}: {error}; {form}") from error
-    return partial(found, **args) if args else found
+    Judge(channel, progress, verifier, form_of(setup["spec"]), setup["threshold"], setup["timeout_s"]).serve()
 
 
 class Judge:
     """Judges jobs until the channel ends. Verdicts of a job go out together, or as soon as `FLUSH_S` has passed."""
 
     def __init__(
-        self, channel: int, progress: Progress, verifier: Verifier, threshold: float | None, timeout_s: float
+        self,
+        channel: int,
+        progress: Progress,
+        verifier: Verifier,
+        form: Form,
+        threshold: float | None,
+        timeout_s: float,
     ) -> None:
         self.channel, self.progress = channel, progress
-        self.verifier, self.threshold, self.timeout_s = verifier, threshold, timeout_s
+        self.verifier, self.form, self.threshold, self.timeout_s = verifier, form, threshold, timeout_s
         self.process = os.getpid()
+        self.runner: Any = None
 
     def serve(self) -> None:
         while (payload := read_frame(self.channel)) is not None:
-            self.job(payload)
+            number, careful, units = decode_job(payload)
+            if self.form.concurrent and not careful:
+                self.together(number, units)
+            else:
+                self.job(number, careful, units)
         _end()
 
-    def job(self, payload: bytes) -> None:
-        """``careful`` jobs (a worker died over them, nobody knows where) send each verdict before the next sample."""
-        number, careful, problems, rows = decode_job(payload)
-        verdicts: list[Verdict] = []
+    def job(self, number: int, careful: bool, units: Sequence[Unit]) -> None:
+        """``careful`` jobs (a worker died over them, nobody knows where) send each verdict before the next unit."""
+        judged: list[list[Verdict]] = []
         first, flushed = 0, time.monotonic()
-        for index, (place, fields) in enumerate(rows):
-            sample = Sample(*fields)
+        for index, (problem, samples) in enumerate(units):
             since = self.progress.begin(number, index)
-            verdict = self.verdict(problems[place], sample)
+            verdicts = self.verdicts(problem, samples)
             now = time.monotonic()
-            verdicts.append(self.timed(verdict, now - since))
+            judged.append([self.timed(verdict, now - since) for verdict in verdicts])
             if os.getpid() != self.process:  # a fork that returned from the verifier: it is not the worker
                 os._exit(0)
-            if careful or now - flushed > FLUSH_S or verdict.error == "MemoryError":
-                self.send(number, first, verdicts)
-                first, flushed, verdicts = index + 1, now, []
-            if verdict.error == "MemoryError":  # what filled the memory may still hold it
+            filled = any(verdict.error == "MemoryError" for verdict in verdicts)
+            if careful or now - flushed > FLUSH_S or filled:
+                self.send(number, first, judged)
+                first, flushed, judged = index + 1, now, []
+            if filled:  # what filled the memory may still hold it
                 _write(self.channel, encode_notice(LEAVING))
                 _end()
-        if verdicts:
-            self.send(number, first, verdicts)
+        if judged:
+            self.send(number, first, judged)
 
-    def verdict(self, problem: Problem, sample: Sample) -> Verdict:
+    def together(self, number: int, units: Sequence[Unit]) -> None:
+        """All units of a job at the same time, for verifiers that wait for somebody else."""
+        from selfimprove.verify.concurrent import all_of
+
+        said = self.awaited(all_of(self.verifier, units, self.progress, number, self.timeout_s))
+        judged = [
+            [self.timed(verdict, seconds) for verdict in self.normal(result, len(samples))]
+            for (_, samples), (result, seconds) in zip(units, said, strict=True)
+        ]
+        self.send(number, 0, judged)
+
+    def verdicts(self, problem: Problem, samples: Sequence[Sample]) -> list[Verdict]:
         try:
-            return normalise(self.verifier(problem, sample), self.threshold)
+            result = self.verifier(problem, samples if self.form.kind == "group" else samples[0])
+            if inspect.iscoroutine(result):
+                result = self.awaited(result)
         except BaseException as error:  # the process wall: SystemExit and KeyboardInterrupt of a verifier, too
-            try:
-                return erring(clean(type(error).__name__, 100), describe(error))
-            except MemoryError:
-                return erring("MemoryError")
+            result = error
+        return self.normal(result, len(samples))
+
+    def normal(self, result: Any, count: int) -> list[Verdict]:
+        """The verdicts that a result means, or an exception that was raised instead of one."""
+        try:
+            if isinstance(result, BaseException):
+                return [erring(clean(type(result).__name__, 100), describe(result))] * count
+            if self.form.kind == "group":
+                return normalise_all(result, count, self.threshold)
+            return [normalise(result, self.threshold)]
+        except MemoryError:
+            return [erring("MemoryError")] * count
+
+    def awaited(self, coroutine: Any) -> Any:
+        """What a coroutine returns, on one event loop that lives as long as the worker."""
+        import asyncio
+
+        if self.runner is None:
+            self.runner = asyncio.Runner()
+        return self.runner.run(coroutine)
 
     def timed(self, verdict: Verdict, seconds: float) -> Verdict:
         if seconds > self.timeout_s:  # late, and the parent was busy: the deadline does not depend on who looked
             return erring("timeout", f"took {seconds:.1f} s, timeout_s is {self.timeout_s:g}", seconds=seconds)
         return Verdict(
-            verdict.outcome, verdict.score, verdict.answer, verdict.reason, verdict.error, verdict.steps, seconds
+            verdict.outcome,
+            verdict.score,
+            verdict.answer,
+            verdict.reason,
+            verdict.error,
+            verdict.steps,
+            seconds,
+            verdict.measured,
         )
 
-    def send(self, number: int, first: int, verdicts: list[Verdict]) -> None:
+    def send(self, number: int, first: int, judged: Sequence[Sequence[Verdict]]) -> None:
         self.progress.rest()
-        _write(self.channel, encode_verdicts(number, first, verdicts))
+        _write(self.channel, encode_verdicts(number, first, judged))
 
 
 def _die_with(parent: int) -> None:

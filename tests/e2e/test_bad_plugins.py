@@ -176,7 +176,6 @@ def samples(folder: Path) -> dict[str, bytes]:
         ("import nonsense_lib\ndef judge(problem, sample): pass\n", ("v.py:1: ModuleNotFoundError", "nonsense_lib")),
         ("judge = 3\n", ("v.py:judge' is a int, not a function",)),
         ("def judge(problem): return True\n", ("v.py:judge'(problem)", "too many positional arguments")),
-        ("async def judge(problem, sample): return True\n", ("is an async function",)),
         ("import os\nos._exit(3)\ndef judge(problem, sample): pass\n", ("cannot be loaded", "exit code 3")),
     ],
 )

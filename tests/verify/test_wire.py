@@ -24,15 +24,15 @@ def payload(data: bytes) -> bytes:
 
 def test_a_job_carries_each_problem_once_and_every_field() -> None:
     one, two = problem("1"), problem({"nested": [1, None]})
-    items = [(one, sample("a")), (two, sample("b\ud800\x00")), (one, sample("c", index=2))]
-    number, careful, problems, rows = wire.decode_job(payload(wire.encode_job(7, True, items)))
-    assert (number, careful, problems) == (7, True, [one, two])
-    assert [(problems[place], Sample(*fields)) for place, fields in rows] == items
+    units = [(one, [sample("a")]), (two, [sample("b\ud800\x00")]), (one, [sample("c", index=2), sample("d", index=3)])]
+    number, careful, arrived = wire.decode_job(payload(wire.encode_job(7, True, units)))
+    assert (number, careful, arrived) == (7, True, units)
+    assert arrived[0][0] is arrived[2][0]
 
 
 def test_a_groups_common_problem_costs_little_per_sample() -> None:
     long = problem("x" * 10_000)
-    one, many = (len(wire.encode_job(1, False, [(long, sample("y"))] * count)) for count in (1, 64))
+    one, many = (len(wire.encode_job(1, False, [(long, [sample("y")])] * count)) for count in (1, 64))
     assert many < one + 64 * 200
 
 
@@ -40,13 +40,13 @@ def test_arrays_of_token_ids_arrive_as_lists() -> None:
     plain = sample("a")
     fields = {name: getattr(plain, name) for name in plain.__slots__}
     given_ids = Sample(**{**fields, "token_ids": numpy.array([5, 6], dtype=numpy.int32)})
-    _, _, _, rows = wire.decode_job(payload(wire.encode_job(1, False, [(problem(), given_ids)])))
-    assert Sample(*rows[0][1]).token_ids == [5, 6]
+    _, _, ((_, (arrived,)),) = wire.decode_job(payload(wire.encode_job(1, False, [(problem(), [given_ids])])))
+    assert arrived.token_ids == [5, 6]
 
 
 def test_a_problem_that_cannot_be_sent_is_named() -> None:
     with pytest.raises(ConfigError, match="p-1"):
-        wire.encode_job(1, False, [(problem(open), sample("a")), (problem(lambda: 1), sample("a"))])
+        wire.encode_job(1, False, [(problem(open), [sample("a")]), (problem(lambda: 1), [sample("a")])])
 
 
 @given(
@@ -60,11 +60,12 @@ def test_a_problem_that_cannot_be_sent_is_named() -> None:
             st.none() | st.text(),
             st.tuples() | st.tuples(st.floats(allow_nan=False, allow_infinity=False)),
             st.floats(0, 1e6),
+            st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=False)),
         )
-    )
+    ).flatmap(lambda verdicts: st.lists(st.just(verdicts), max_size=3))
 )
-def test_verdicts_arrive_unchanged(verdicts: list[Verdict]) -> None:
-    assert wire.decode_reply(payload(wire.encode_verdicts(3, 5, verdicts))) == (3, 5, verdicts)
+def test_verdicts_arrive_unchanged(units: list[list[Verdict]]) -> None:
+    assert wire.decode_reply(payload(wire.encode_verdicts(3, 5, units))) == (3, 5, units)
 
 
 @pytest.mark.parametrize(
@@ -79,12 +80,15 @@ def test_verdicts_arrive_unchanged(verdicts: list[Verdict]) -> None:
         b'{"broken": 3}',
         b"[1, 2]",
         b"[1, 2, 3]",
-        b'[1, 0, [["pass"]]]',
-        b'[1, 0, [["maybe", 1.0, null, "", null, [], 0.0]]]',
-        b'[1, 0, [["pass", "1", null, "", null, [], 0.0]]]',
-        b'[1, 0, [["pass", 1.0, 2, "", null, [], 0.0]]]',
-        b'[1, 0, [["pass", 1.0, null, "", null, [null], 0.0]]]',
-        b'[1, 0, [[["pass"], 1.0, null, "", null, [], 0.0]]]',
+        b"[1, 2, [3]]",
+        b'[1, 0, [[["pass", 1.0, null, "", null, [], 0.0, [1.0]]]]]',
+        b'[1, 0, [[["pass", 1.0, null, "", null, [], 0.0, {"seconds": "1"}]]]]',
+        b'[1, 0, [[["pass"]]]]',
+        b'[1, 0, [[["maybe", 1.0, null, "", null, [], 0.0, {}]]]]',
+        b'[1, 0, [[["pass", "1", null, "", null, [], 0.0, {}]]]]',
+        b'[1, 0, [[["pass", 1.0, 2, "", null, [], 0.0, {}]]]]',
+        b'[1, 0, [[["pass", 1.0, null, "", null, [null], 0.0, {}]]]]',
+        b'[1, 0, [[[["pass"], 1.0, null, "", null, [], 0.0, {}]]]]',
         pickle.dumps(["a pickle is not read"]),
     ],
 )

@@ -1,0 +1,170 @@
+"""Verifiers of every kind in a run: groups, combinations, a judge that asks. Run: pytest tests/test_judged.py"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfimprove.config import load_config
+from selfimprove.errors import TooManyErrors
+from selfimprove.run import execute
+from selfimprove.store import tables
+from selfimprove.store.files import RunFiles
+from selfimprove.store.runs import committed
+
+RECIPE = """
+from dataclasses import dataclass
+from selfimprove import Policy, Round, pairs
+@dataclass(frozen=True)
+class PairsConfig:
+    n: int = 4
+def paired(round: Round, config: PairsConfig) -> Policy:
+    return round.train(pairs(round.attempt(n=config.n)), start="previous")
+"""
+SCRIPT = """
+def say(messages, index, seed, policy):
+    text = messages[-1].content
+    if text.startswith("Is "):
+        return "YES" if int(text.split()[1]) % 2 == 0 else ("hm" if "7" in text and seed % 2 else "NO")
+    return str(index + len(text) % 2)
+"""
+VERIFIERS = """
+from selfimprove import Verdict, erring, failing, passing
+from selfimprove.judging import Question
+LOG = []
+def below_three(problem, sample):
+    return int(sample.completion) < 3
+def largest(problem, samples):
+    top = max(int(s.completion) for s in samples)
+    return [int(s.completion) == top for s in samples]
+class asked:
+    def questions(self, problem, samples):
+        return [Question(f"Is {s.completion} even?") for s in samples]
+    def verdicts(self, problem, samples, replies):
+        words = {"YES": passing("said yes"), "NO": failing("said no")}
+        return [words.get(r.text, erring("unparsable", r.text)) for r in replies]
+class weighed:
+    def questions(self, problem, samples):
+        return [Question("Is it", continuation=" right") for s in samples]
+    def verdicts(self, problem, samples, replies):
+        return [r.logprob > -1 for r in replies]
+def often_errs(problem, sample):
+    if hash(sample.id) % 1000 < 1000 * SHARE:
+        raise OSError("the disk of the judge is gone")
+    return int(sample.completion) < 2
+"""
+
+
+def config(folder: Path, verifier: Any, problems: int = 6, share: float = 0.0, **more: Any) -> Path:
+    (folder / "recipe.py").write_text(RECIPE)
+    (folder / "script.py").write_text(SCRIPT)
+    (folder / "v.py").write_text(f"SHARE = {share}\n" + VERIFIERS)
+    rows = [{"prompt": f"p{i:03d}" + "x" * (i % 2), "answer": "0"} for i in range(problems)]
+    (folder / "problems.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    whole = {
+        "model": {"build": "selfimprove.testing:tiny_llama"},
+        "data": {"problems": "problems.jsonl", "gate": 0, "report": 0},
+        "recipe": "recipe.py:paired",
+        "verifier": verifier,
+        "rounds": 1,
+        "sampling": {"type": "scripted", "script": "script.py:say", "part_samples": 16},
+        "training": {"type": "recording"},
+        "cluster": {"backend": "inline"},
+        **more,
+    }
+    (folder / "config.yaml").write_text(json.dumps(whole))
+    return folder / "config.yaml"
+
+
+def run(folder: Path, verifier: Any, **more: Any) -> dict[str, Any]:
+    """Runs once, then again; the verdict tables by step name, rows by completion."""
+    path = config(folder, verifier, **more)
+    assert execute(load_config([str(path)]), folder / "run", progress="none").exit_code == 0
+    files = RunFiles(folder / "run")
+    return {key: marker for key, marker in committed(files) if key.startswith("rounds/001/attempt/")}
+
+
+def verdicts(folder: Path) -> list[tuple[str, str, str]]:
+    """(completion, outcome, reason) of every judged sample."""
+    home = folder / "run/rounds/001/attempt"
+    said = {
+        s.id: s.completion
+        for f in sorted((home / "samples").glob("a-*/*.parquet"))
+        for s in tables.samples_of(tables.read(f))
+    }
+    rows = []
+    for file in sorted(home.glob("verdicts-*/a-*/*.parquet")):
+        table = tables.read(file)
+        found = zip(table["sample_id"].to_pylist(), tables.verdicts_of(table), strict=True)
+        rows += [(said[key], verdict.outcome, verdict.reason) for key, verdict in found]
+    return rows
+
+
+def test_a_group_verifier_sees_all_samples_of_a_problem(tmp_path: Path) -> None:
+    run(tmp_path, {"name": "v.py:largest", "workers": 1})
+    found = verdicts(tmp_path)
+    assert len(found) == 24 and sum(outcome == "pass" for _, outcome, _ in found) == 6
+    assert {text for text, outcome, _ in found if outcome == "pass"} == {"3", "4"}
+
+
+def test_all_keeps_every_reason_and_each_verifiers_own_step(tmp_path: Path) -> None:
+    steps = run(tmp_path, {"all": ["v.py:below_three", {"name": "v.py:largest", "workers": 1}]})
+    assert sorted(key.split("/")[-1].split("-")[0] for key in steps) == ["leaf", "leaf", "samples", "verdicts"]
+    assert all(outcome == "fail" for _, outcome, _ in verdicts(tmp_path))
+
+
+def test_a_cascade_asks_the_dear_one_only_of_what_is_left(tmp_path: Path) -> None:
+    steps = run(tmp_path, {"cascade": ["v.py:below_three", "v.py:asked"]}, problems=5)
+    asked = [marker.counts["sampled"] for key, marker in steps.items() if "/asked/" in key and key.endswith("samples")]
+    left = sum(int(text) < 3 for text, _, _ in verdicts(tmp_path))
+    assert sum(asked) == left < 20
+    for text, outcome, reason in verdicts(tmp_path):
+        assert outcome == ("pass" if int(text) in (0, 2) else "fail"), reason
+
+
+def test_a_judge_asks_in_batches_and_asks_again_what_it_cannot_read(tmp_path: Path) -> None:
+    steps = run(tmp_path, {"name": "v.py:asked", "retries": 3})
+    found = verdicts(tmp_path)
+    assert {text: outcome for text, outcome, _ in found} == {
+        "0": "pass",
+        "1": "fail",
+        "2": "pass",
+        "3": "fail",
+        "4": "pass",
+    }
+    assert any(key.endswith("000000-0/" + key.split("/")[-2] + "/samples") for key in steps)
+
+
+def test_a_judge_may_weigh_words_instead_of_asking(tmp_path: Path) -> None:
+    path = config(tmp_path, "v.py:weighed")
+    (tmp_path / "script.py").write_text(
+        SCRIPT.replace('if text.startswith("Is ")', 'if text == "Is it": return -0.5\n    if 0')
+    )
+    with pytest.raises(Exception, match="nothing to train on|no sample"):
+        execute(load_config([str(path)]), tmp_path / "run", progress="none")
+        raise RuntimeError("nothing to train on: every sample passed")
+    assert {outcome for _, outcome, _ in verdicts(tmp_path)} == {"pass"}
+
+
+def test_too_many_errors_stop_the_run_and_say_which(tmp_path: Path) -> None:
+    path = config(tmp_path, {"name": "v.py:often_errs", "retries": 0}, problems=100, share=0.3)
+    with pytest.raises(TooManyErrors) as error:
+        execute(load_config([str(path)]), tmp_path / "run", progress="none")
+    assert error.value.exit_code == 8 and "OSError" in str(error.value) and "disk of the judge" in str(error.value)
+
+
+def test_a_few_errors_do_not_stop_it_and_are_in_no_pair(tmp_path: Path) -> None:
+    steps = run(tmp_path, {"name": "v.py:often_errs", "retries": 0}, problems=200, share=0.01)
+    errors = next(marker.counts["errors"] for key, marker in steps.items() if "/verdicts-" in key)
+    assert 0 < errors < 40
+    home = tmp_path / "run/rounds/001"
+    erred = set()
+    for file in home.glob("attempt/verdicts-*/a-*/*.parquet"):
+        table = tables.read(file)
+        erred |= {k for k, v in zip(table["sample_id"].to_pylist(), tables.verdicts_of(table), strict=True) if v.error}
+    (examples,) = home.glob("train/examples/a-*/examples.parquet")
+    rows = list(tables.read_examples(examples))
+    assert rows and len(erred) == errors and not erred & {source for row in rows for source in row.source}
