@@ -17,13 +17,14 @@ from functools import lru_cache
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from selfimprove import data as datasets
 from selfimprove import plugins
 from selfimprove.config import JudgeConfig, VerifierConfig
-from selfimprove.context import check_policy
+from selfimprove.context import Context, check_policy
 from selfimprove.inputs import sampling_inputs
+from selfimprove.judging import Question, Reply
 from selfimprove.pipeline import Pipeline
 from selfimprove.policies import local_policy
 from selfimprove.store import tables
@@ -36,11 +37,19 @@ from selfimprove.verify.combine import Rule, combine, left_open, rule_of
 from selfimprove.verify.forms import form_of, make
 from selfimprove.verify.verdicts import TRUNCATED, describe, normalise_all, retryable
 from selfimprove.work import Work, commit, publish_verdicts
-
-if TYPE_CHECKING:
-    from selfimprove.round import Round
+from selfimprove.workers import Workers
 
 SECONDS = {"verify": "verify", "commit": "commit", "load": "load"}
+
+
+class Asker(Protocol):
+    """What is needed of a round: the policies that may answer a judge, and how they are asked."""
+
+    context: Context
+    policies: Mapping[str, Policy]
+    seconds: dict[str, float]
+
+    def replies(self, questions: Sequence[Question], policy: Policy, name: str) -> list[Reply]: ...
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,16 @@ class Leaf:
     policy: Policy | None
 
 
-def sampled(round_: Round, work: Work, judge: VerifierConfig | None, stage: str = "sample") -> Groups:
+def check_verifiers(config: VerifierConfig, workers: Workers) -> None:
+    """Load every verifier and judge nothing. ConfigError if one cannot be loaded."""
+    for judge in config.judges:
+        if form_of(judge.name).kind == "judge":
+            make(judge.name, plugins.resolve("verifier", judge.name), judge.args)
+        else:
+            workers.pool(judge).call("check")
+
+
+def sampled(round_: Asker, work: Work, judge: VerifierConfig | None, stage: str = "sample") -> Groups:
     """Draw and judge whatever of ``work`` is not published yet. May raise Stopped or TooManyErrors."""
     context = round_.context
     context.stop.check()
@@ -68,7 +86,7 @@ def sampled(round_: Round, work: Work, judge: VerifierConfig | None, stage: str 
     return Groups(samples, final, problems)
 
 
-def _steps(round_: Round, work: Work, samples: Step, judge: VerifierConfig) -> tuple[list[Leaf], Step]:
+def _steps(round_: Asker, work: Work, samples: Step, judge: VerifierConfig) -> tuple[list[Leaf], Step]:
     """The step of every verifier, and the one that holds the verdicts that count."""
     context, asked = round_.context, digest(samples.inputs)
     answers = datasets.answers_digest(work.problems)
@@ -91,7 +109,7 @@ def _steps(round_: Round, work: Work, samples: Step, judge: VerifierConfig) -> t
     return leaves, open_step(context.files, f"{work.name}/verdicts-{digest(what)[:8]}", what, context.lease)
 
 
-def _judging_policy(round_: Round, work: Work, config: JudgeConfig) -> Policy | None:
+def _judging_policy(round_: Asker, work: Work, config: JudgeConfig) -> Policy | None:
     """Who answers a verifier that asks a model; None for any other verifier."""
     if form_of(config.name).kind != "judge":
         return None
@@ -101,7 +119,7 @@ def _judging_policy(round_: Round, work: Work, config: JudgeConfig) -> Policy | 
 
 
 def _judge(
-    round_: Round, work: Work, samples: Step, judge: VerifierConfig, leaves: Sequence[Leaf], final: Step, stage: str
+    round_: Asker, work: Work, samples: Step, judge: VerifierConfig, leaves: Sequence[Leaf], final: Step, stage: str
 ) -> None:
     rule = rule_of(judge)
     if leaves[0].policy is not None and samples.marker is None:
@@ -121,7 +139,7 @@ def _judge(
 
 
 def _run(
-    round_: Round,
+    round_: Asker,
     work: Work,
     samples: Step,
     leaf: Leaf | None,
@@ -190,7 +208,7 @@ def _combine(work: Work, samples: Step, before: _Before, final: Step) -> None:
 
 
 def _ask(
-    round_: Round,
+    round_: Asker,
     work: Work,
     samples: Step,
     leaf: Leaf,
@@ -227,7 +245,7 @@ def _unasked(sample: Sample) -> Verdict:
 
 
 def _verdicts(
-    round_: Round, work: Work, leaf: Leaf, judge: Any, groups: Sequence[list[Sample]], name: str
+    round_: Asker, work: Work, leaf: Leaf, judge: Any, groups: Sequence[list[Sample]], name: str
 ) -> list[tuple[list[Sample], list[Verdict]]]:
     problems = {problem.id: problem for problem in work.problems}
     with plugins.blamed("verifier", leaf.config.name, "while it wrote its questions"):

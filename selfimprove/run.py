@@ -26,6 +26,7 @@ from selfimprove.errors import ConfigError, Starved
 from selfimprove.evaluate.evaluation import Evaluation, evaluation_of
 from selfimprove.gate import Decision, decide, difference, interval_json, points, stop_reason
 from selfimprove.identity import RunResult, check_config, create, goal, read_finished
+from selfimprove.judged import check_verifiers
 from selfimprove.policies import check_model, fetch, is_hub_id, local_policy
 from selfimprove.report.progress import Progress
 from selfimprove.report.status import read_status, render_rounds
@@ -120,7 +121,7 @@ class Run:
         The run is begun (its configuration recorded) once all that can be checked was found in order.
         """
         try:
-            self.workers.pool(self.config.verifier).call("check")
+            check_verifiers(self.config.verifier, self.workers)
             create(self.files, self.config)
             self.context = self.prepare()
             return self._improve()

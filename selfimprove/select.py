@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from selfimprove.equations import equation_key, equations_hold, normalised
-from selfimprove.pairs import gold_over_own, pairs
+from selfimprove.pairing import gold_over_own, pairs
 from selfimprove.selection import (
     Selection,
     Tally,

@@ -18,7 +18,7 @@ LEVELS = [
     {"types", "errors", "__version__"},
     {"sources", "equations", "text", "rows", "control", "views", "store", "prompts"},
     {"plugins", "selection", "policies", "judging"},
-    {"config", "data", "pairs"},
+    {"config", "data", "pairing"},
     {"cluster", "sampling", "training", "select", "identity"},
     {"verify", "evaluate", "report"},
     {"workers", "gate", "work"},

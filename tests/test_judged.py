@@ -58,9 +58,9 @@ def often_errs(problem, sample):
 """
 
 
-def config(folder: Path, verifier: Any, problems: int = 6, share: float = 0.0, **more: Any) -> Path:
+def config(folder: Path, verifier: Any, problems: int = 6, share: float = 0.0, script: str = SCRIPT) -> Path:
     (folder / "recipe.py").write_text(RECIPE)
-    (folder / "script.py").write_text(SCRIPT)
+    (folder / "script.py").write_text(script)
     (folder / "v.py").write_text(f"SHARE = {share}\n" + VERIFIERS)
     rows = [{"prompt": f"p{i:03d}" + "x" * (i % 2), "answer": "0"} for i in range(problems)]
     (folder / "problems.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -73,7 +73,6 @@ def config(folder: Path, verifier: Any, problems: int = 6, share: float = 0.0, *
         "sampling": {"type": "scripted", "script": "script.py:say", "part_samples": 16},
         "training": {"type": "recording"},
         "cluster": {"backend": "inline"},
-        **more,
     }
     (folder / "config.yaml").write_text(json.dumps(whole))
     return folder / "config.yaml"
@@ -82,7 +81,7 @@ def config(folder: Path, verifier: Any, problems: int = 6, share: float = 0.0, *
 def run(folder: Path, verifier: Any, **more: Any) -> dict[str, Any]:
     """Runs once, then again; the verdict tables by step name, rows by completion."""
     path = config(folder, verifier, **more)
-    assert execute(load_config([str(path)]), folder / "run", progress="none").exit_code == 0
+    assert execute(load_config([str(path)]), folder / "run", progress="none").exit_code in (0, 9)  # 9: no pairs
     files = RunFiles(folder / "run")
     return {key: marker for key, marker in committed(files) if key.startswith("rounds/001/attempt/")}
 
@@ -139,14 +138,9 @@ def test_a_judge_asks_in_batches_and_asks_again_what_it_cannot_read(tmp_path: Pa
 
 
 def test_a_judge_may_weigh_words_instead_of_asking(tmp_path: Path) -> None:
-    path = config(tmp_path, "v.py:weighed")
-    (tmp_path / "script.py").write_text(
-        SCRIPT.replace('if text.startswith("Is ")', 'if text == "Is it": return -0.5\n    if 0')
-    )
-    with pytest.raises(Exception, match="nothing to train on|no sample"):
-        execute(load_config([str(path)]), tmp_path / "run", progress="none")
-        raise RuntimeError("nothing to train on: every sample passed")
-    assert {outcome for _, outcome, _ in verdicts(tmp_path)} == {"pass"}
+    weighing = "    if text == 'Is it': return -0.5 - index\n    if text.startswith"
+    run(tmp_path, "v.py:weighed", script=SCRIPT.replace("    if text.startswith", weighing))
+    assert {(outcome, reason) for _, outcome, reason in verdicts(tmp_path)} == {("pass", "")}
 
 
 def test_too_many_errors_stop_the_run_and_say_which(tmp_path: Path) -> None:
