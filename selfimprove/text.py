@@ -17,10 +17,19 @@ MAX_QUANTITY_CHARS = 300
 MAX_EXPONENT = 1000
 
 _UNPRINTABLE = re.compile("[\x00\ud800-\udfff]")
-_END_OF_TURN = re.compile(r"<\|(?:im_end|eot_id|endoftext|end_of_text|im_start|end|user)\|>|</s>|<end_of_turn>")
-_NEW_ROLE = re.compile(
-    r"^[ \t#*]{0,8}(?:user|human|system|assistant|instruction|question|problem|q)[ \t*]{0,4}:", re.I | re.M
+# Any token of a chat template ends the policy's own words, but for those that some models put around an answer.
+_END_OF_TURN = re.compile(
+    r"<[|\uff5c](?!(?:begin|end)_of_box)[^<>|\uff5c\s]{1,40}[|\uff5c]>|</?s>|<(?:start|end)_of_turn>|<eos>"
+    r"|\[/?INST\]|<</?SYS>>",
+    re.I,
 )
+_ROLE = "user|human|system|assistant|instruction|teacher|tutor|grader|judge|evaluator|moderator"
+_NEW_ROLE = re.compile(
+    rf"^[ \t#*\[<]{{0,8}}(?:(?:{_ROLE}|question|problem|q)[ \t*\]>]{{0,4}}:|#{{1,6}}[ \t]*(?:{_ROLE})[ \t]*$"
+    rf"|(?<=[\[<])(?:{_ROLE})[\]>])",
+    re.I | re.M,
+)
+_THOUGHTS = ("think", "thinking", "thought", "reasoning")
 
 
 def clean(text: str, limit: int) -> str:
@@ -34,19 +43,48 @@ def clean(text: str, limit: int) -> str:
 def own_words(completion: str) -> str:
     """The part of a completion that answers: after the thinking, before any invented turn of somebody else.
 
-    Text up to the last ``</think>`` goes; a ``<think>`` that never closes leaves nothing. The rest ends at the first
-    end-of-turn token or line that opens a new turn (``User:``, ``Question:`` ...), unless that is how it starts.
+    Text up to the last ``</think>`` goes; a ``<think>`` that never closes leaves nothing behind it. The rest ends at
+    the first end-of-turn token or line that opens a new turn (``User:``, ``Question:`` ...), unless that is how it
+    starts. HTML comments go.
     """
-    _, closed, rest = completion.rpartition("</think>")
-    if not closed and "<think>" in rest:
-        return ""
-    for pattern in (_END_OF_TURN, _NEW_ROLE):
-        rest = rest.lstrip()
-        first = pattern.match(rest)
-        start = first.end() if first else 0
-        found = pattern.search(rest, start)
-        rest = rest[start : found.start()] if found else rest[start:]
+    rest = completion
+    if "<" in rest:
+        rest = _after_thoughts(rest)
+        if "<!--" in rest:
+            rest = _without_comments(rest)
+    if "<" in rest or "[" in rest:
+        rest = _own(rest, _END_OF_TURN)
+    if ":" in rest or "#" in rest or "[" in rest or "<" in rest:
+        rest = _own(rest, _NEW_ROLE)
     return rest.strip()
+
+
+def _own(text: str, pattern: re.Pattern[str]) -> str:
+    text = text.lstrip()
+    first = pattern.match(text)
+    start = first.end() if first else 0
+    found = pattern.search(text, start)
+    return text[start : found.start()] if found else text[start:]
+
+
+def _after_thoughts(text: str) -> str:
+    for name in _THOUGHTS:
+        closing, opening = f"</{name}>", f"<{name}>"
+        _, closed, rest = text.rpartition(closing)
+        if closed or opening in rest:
+            text = rest.partition(opening)[0] if closed else ""
+    return text
+
+
+def _without_comments(text: str) -> str:
+    kept, place = [], 0
+    while (start := text.find("<!--", place)) >= 0:
+        kept.append(text[place:start])
+        end = text.find("-->", start)
+        if end < 0:
+            return "".join(kept)
+        place = end + 3
+    return "".join(kept) + text[place:]
 
 
 @dataclass(frozen=True, slots=True)
