@@ -23,7 +23,20 @@ _END_OF_TURN = re.compile(
     r"|\[/?INST\]|<</?SYS>>",
     re.I,
 )
+_TOKEN_MARKS = (
+    "|>",
+    "\uff5c>",
+    "s>",
+    "S>",
+    "_turn>",
+    "_TURN>",
+    "[INST",
+    "[/INST",
+    "[inst",
+    "[/inst",
+)  # every such token has one
 _ROLE = "user|human|system|assistant|instruction|teacher|tutor|grader|judge|evaluator|moderator"
+_ROLES = tuple(_ROLE.split("|"))
 _NEW_ROLE = re.compile(
     rf"^[ \t#*\[<]{{0,8}}(?:(?:{_ROLE}|question|problem|q)[ \t*\]>]{{0,4}}:|#{{1,6}}[ \t]*(?:{_ROLE})[ \t]*$"
     rf"|(?<=[\[<])(?:{_ROLE})[\]>])",
@@ -52,9 +65,9 @@ def own_words(completion: str) -> str:
         rest = _after_thoughts(rest)
         if "<!--" in rest:
             rest = _without_comments(rest)
-    if "<" in rest or "[" in rest:
+    if any(mark in rest for mark in _TOKEN_MARKS):
         rest = _own(rest, _END_OF_TURN)
-    if ":" in rest or "#" in rest or "[" in rest or "<" in rest:
+    if ":" in rest or any(role in rest.casefold() for role in _ROLES):
         rest = _own(rest, _NEW_ROLE)
     return rest.strip()
 

@@ -17,7 +17,7 @@ LINUX = {"fcntl", "resource"}
 LEVELS = [
     {"types", "errors", "__version__"},
     {"sources", "equations", "text", "rows", "control", "views", "store", "prompts"},
-    {"plugins", "selection", "policies", "answers", "judging"},
+    {"plugins", "selection", "policies", "answers", "sandbox", "judging"},
     {"config", "data", "pairing"},
     {"cluster", "sampling", "training", "select", "identity"},
     {"verify", "evaluate", "report"},
@@ -97,7 +97,7 @@ def test_the_nouns_import_the_standard_library_only() -> None:
 )
 def test_recipes_and_verifiers_use_public_names_only(path: Path) -> None:
     ours = [name for name in imports(path) if name.partition(".")[0] == "selfimprove"]
-    allowed = {f"selfimprove.{name}" for name in ("errors", "text", "answers", "judging")}
+    allowed = {f"selfimprove.{name}" for name in ("errors", "text", "answers", "sandbox", "judging")}
     assert all(name.count(".") == 1 and (name[12:13].isupper() or name in allowed or _public(name)) for name in ours)
 
 

@@ -1,8 +1,8 @@
-r"""The final answer equals the known one: numbers, mathematics, choices and words, exactly.
+"""The final answer equals the known one: exactly, whatever its spelling; in mathematics by value.
 
 Contract: one answer is read from a completion, by rules that do not look at the known answer's value, so listing
-candidates wins nothing; it passes only if it equals `Problem.answer`. Model text is never evaluated. Whatever the text
-is, it passes or fails within the limits; an error means that the problem's own answer cannot be judged by.
+candidates wins nothing; it passes only if it equals `Problem.answer`. No text is ever evaluated. Any completion gives
+pass or fail within its limits; an error says that the *problem* cannot be judged. `docs/answers.md` has the whole.
 
 See it work: ``pytest tests/verifiers/test_answer_match.py``.
 """
@@ -10,92 +10,127 @@ See it work: ``pytest tests/verifiers/test_answer_match.py``.
 from __future__ import annotations
 
 import functools
-from typing import Any
 
-from selfimprove import Problem, Sample, Verdict, answers, failing, passing
+from selfimprove import Problem, Sample, Verdict, answers, erring, failing, passing
 from selfimprove import text as writing
 
 MAX_CHARS = 100_000
 
 
-def answer_match(problem: Problem, sample: Sample, *, pattern: str | None = None, **options: Any) -> Verdict:
+def answer_match(
+    problem: Problem,
+    sample: Sample,
+    *,
+    pattern: str | None = None,
+    ignore_case: bool = True,
+    forms: str = "evaluated",
+    units: str = "agree",
+    percent: str = "sign",
+    tolerance: float | None = None,
+    thinking: bool = False,
+    alternatives: str = "refuse",
+    undecided: str = "fail",
+    symbolic_limit_s: float = 2.0,
+) -> Verdict:
     r"""Pass if the completion's final answer is ``problem.answer``.
 
-    **What is read.** Text after the last ``</think>``, up to an end-of-turn token or an invented turn. There the first
-    of these that exists is *the* answer: ``pattern`` (a regular expression: its last match, group 1 if it has groups)
-    and nothing else, if given; the last of ``\boxed{x}``, ``#### x`` and ``<answer>x</answer>`` (boxes joined by "and"
-    are one list; an empty or unclosed last box is no answer); the last "the answer is x"; the last line, if all of it
-    is an answer; for a known number, the one number that the last sentence concludes with. Hedges, denials and answers
-    taken back fail.
+    **What is read.** The text after the last ``</think>``, up to an end-of-turn token or an invented turn (``User:``).
+    There the first of these that exists is *the* answer: ``pattern`` (a regular expression: its last match, group 1 if
+    it has groups) and nothing else, if given; the last of ``\boxed{x}``, ``#### x`` and ``<answer>x</answer>`` (boxes
+    joined by "and" are one list; an empty or unclosed last box is no answer); the last "the answer is x"; the last
+    line, if all of it is an answer; for a known number, the one number that the last sentence concludes with.
 
-    **Equality** is exact: numbers as fractions, expressions by exact arithmetic and, where that cannot decide, by
-    sympy in a process of its own with ``symbolic_limit_s``. Order matters in tuples, not among solutions.
+    **What is equal.** Numbers and expressions by exact value, pairs and intervals part by part, solutions in any order,
+    equations up to a factor, choices by letter or text, anything else as text. What exact arithmetic cannot decide goes
+    to computer algebra in a process that is killed after ``symbolic_limit_s`` seconds.
 
-    ``options`` are the debatable calls, the fields of `selfimprove.answers.Policy`: ``ignore_case``, ``forms``
-    (``evaluated``: a number wants a worked-out form), ``units``, ``percent``, ``tolerance``, ``thinking``,
-    ``alternatives`` (what a list of known answers means), ``undecided``, ``symbolic_limit_s``.
+    The other options are the debatable calls, the fields of `selfimprove.answers.Policy`; ``docs/answers.md`` gives
+    the reason of each. The known answer may be a number, a string, a whole solution that ends in ``#### x`` or
+    ``\boxed{x}``, or ``{"type": "countdown", "numbers": [...], "target": n}``.
 
-    Returns a verdict whose ``answer`` is what was read (numbers in one canonical spelling). Raises ValueError if the
-    problem has no answer to judge by.
+    Returns a verdict whose ``answer`` is what was read (numbers in one canonical spelling, so that votes can be
+    counted). Raises ValueError if the problem has no usable answer: nothing can be said of the sample then.
     """
-    policy = _policy(tuple(sorted(options.items())))
+    policy = _policy(ignore_case, forms, units, percent, tolerance, thinking, alternatives, undecided, symbolic_limit_s)
+    if "tolerance" in problem.meta:
+        policy = _with_tolerance(policy, problem.meta["tolerance"])
     try:
         gold = answers.known(problem.answer, policy, problem.meta)
     except ValueError as error:
-        raise ValueError(f"problem {problem.id!r} {error}") from error
-    said = sample.prefix + sample.completion
-    text = (said if policy.thinking else writing.own_words(said))[-MAX_CHARS:]
-    found = answers.by_pattern(text, pattern) if pattern else answers.marked(text, gold.mathematical)
-    prompt = problem.prompt[-1].content if problem.prompt else ""
-    if found is None and pattern is None:
-        found = _unmarked(text, gold, prompt, policy)
+        raise ValueError(f"problem {problem.id!r} {error}: answer_match needs a usable answer column") from error
+    said = sample.prefix + sample.completion if sample.prefix else sample.completion
+    text = (said if thinking else writing.own_words(said))[-MAX_CHARS:]
+    if gold.game is not None:
+        return _game(text, gold, pattern)
+    if pattern is not None:
+        found = answers.by_pattern(text, pattern)
+    else:
+        found = answers.marked(text, gold.mathematical) or _unmarked(text, gold, problem, policy)
     if found is None:
         return failing("no final answer found")
     if found.problem:
         return failing(found.problem, answer=found.text)
-    if gold.game is not None:
-        why = answers.game_difference(found.text, gold.game)
-        return failing(why, answer=found.text) if why else passing(answer=found.text)
     mine = answers.joined(found.joined) if found.joined else answers.read(found.text)
-    why = _difference(mine, gold, prompt, policy)
-    if why:
-        return failing(
-            f"{why}: expected {gold.answers[0].text[:200]!r}, got {found.text[:200]!r}", answer=_spelled(mine)
-        )
-    return passing(answer=_spelled(mine))
+    return _verdict(mine, gold, problem, policy)
 
 
 @functools.lru_cache(maxsize=64)
-def _policy(options: tuple[tuple[str, Any], ...]) -> answers.Policy:
-    return answers.Policy.of(dict(options))
+def _policy(
+    ignore_case: bool,
+    forms: str,
+    units: str,
+    percent: str,
+    tolerance: float | None,
+    thinking: bool,
+    alternatives: str,
+    undecided: str,
+    symbolic_limit_s: float,
+) -> answers.Policy:
+    return answers.Policy(
+        ignore_case, forms, units, percent, tolerance, thinking, alternatives, undecided, symbolic_limit_s
+    )
 
 
-def _difference(mine: answers.Answer, gold: answers.Known, prompt: str, policy: answers.Policy) -> str:
-    """What differs from the nearest known answer; "" if one is equal."""
-    why = ""
+@functools.lru_cache(maxsize=64)
+def _with_tolerance(policy: answers.Policy, tolerance: float | None) -> answers.Policy:
+    from dataclasses import replace
+
+    return replace(policy, tolerance=tolerance)
+
+
+def _verdict(mine: answers.Answer, gold: answers.Known, problem: Problem, policy: answers.Policy) -> Verdict:
+    if mine.plain and mine.plain == gold.plain:
+        return passing(answer=mine.plain)
+    prompt = problem.prompt[-1].content if problem.prompt else ""
+    reason = ""
     for known in gold.answers:
-        why = answers.difference(mine, known, prompt, policy)
-        if not why:
-            break
-    return why
+        try:
+            reason = answers.difference(mine, known, prompt, policy)
+        except answers.Unjudgeable as error:
+            return erring("Unjudgeable", f"problem {problem.id!r}: {error}")
+        if not reason:
+            return passing(answer=mine.spelled)
+    wanted = " or ".join(repr(known.text[:200]) for known in gold.answers[:5])
+    return failing(f"expected {wanted}, got {mine.text[:200]!r}: {reason}", answer=mine.spelled)
 
 
-def _unmarked(text: str, gold: answers.Known, prompt: str, policy: answers.Policy) -> answers.Found | None:
-    """The last line if all of it is an answer, or what its last sentence concludes."""
-    line = answers.last_line(text)
-    if line is None:
+def _unmarked(text: str, gold: answers.Known, problem: Problem, policy: answers.Policy) -> answers.Found | None:
+    """Rules 4 and 5, on the last line."""
+    found = answers.last_line(text)
+    if found is None:
         return None
-    whole = answers.read(line.text)
-    if whole.number is not None or whole.tree is not None or gold.game is not None:
-        return line
-    if gold.answers and not _difference(whole, gold, prompt, policy):
-        return line
-    return answers.concluded(text) if gold.mathematical else None
+    mine = answers.read(found.text)
+    if mine.tree is not None or any(answers.same_text(mine, known, policy) for known in gold.answers):
+        return found
+    return answers.concluded(text) if any(known.number for known in gold.answers) else None
 
 
-def _spelled(answer: answers.Answer) -> str:
-    number = answer.number
-    if number is None:
-        return answer.text
-    unit = f" {number.unit}" if number.unit else ""
-    return f"{writing.canonical(number.value)}{'%' if number.percent else ''}{unit}"
+def _game(text: str, gold: answers.Known, pattern: str | None) -> Verdict:
+    """An expression that makes a target."""
+    found = answers.by_pattern(text, pattern) if pattern is not None else answers.marked(text, True)
+    found = found or (answers.last_line(text) if pattern is None else None)
+    if found is None or found.problem or found.joined:
+        return failing(found.problem or "several final answers" if found else "no final answer found")
+    assert gold.game is not None
+    reason = answers.countdown.difference(found.text, gold.game)
+    return failing(reason, answer=found.text) if reason else passing(answer=found.text)

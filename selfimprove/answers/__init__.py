@@ -3,7 +3,7 @@
 Contract: pure and deterministic but for `selfimprove.answers.symbolic`, which owns one helper process. Importing this
 package imports nothing heavy; names are looked up at first use. Nothing here evaluates, looks up or executes text.
 
-See it work: ``pytest tests/verifiers``.
+See it work: ``pytest tests/answers``.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from selfimprove.answers.compare import Unjudgeable, difference
-    from selfimprove.answers.countdown import difference as game_difference
+    from selfimprove.answers import countdown
+    from selfimprove.answers.compare import Unjudgeable, difference, same_text
     from selfimprove.answers.extraction import Found, by_pattern, concluded, last_line, marked
-    from selfimprove.answers.known import Known, known
+    from selfimprove.answers.golds import Known, known
     from selfimprove.answers.latex import parse
     from selfimprove.answers.policy import Policy
     from selfimprove.answers.reading import Answer, joined, read
@@ -25,19 +25,19 @@ _HOMES = {
     "Answer": "reading",
     "Found": "extraction",
     "HelperLost": "symbolic",
-    "Known": "known",
+    "Known": "golds",
     "Policy": "policy",
     "Unjudgeable": "compare",
     "by_pattern": "extraction",
     "concluded": "extraction",
     "difference": "compare",
-    "game_difference": "countdown",
     "joined": "reading",
-    "known": "known",
+    "known": "golds",
     "last_line": "extraction",
     "marked": "extraction",
     "parse": "latex",
     "read": "reading",
+    "same_text": "compare",
 }
 
 __all__ = [
@@ -49,25 +49,23 @@ __all__ = [
     "Unjudgeable",
     "by_pattern",
     "concluded",
+    "countdown",
     "difference",
-    "game_difference",
     "joined",
     "known",
     "last_line",
     "marked",
     "parse",
     "read",
+    "same_text",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "countdown":
+        return import_module(f"{__name__}.countdown")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "game_difference":
-        value = import_module(f"{__name__}.countdown").difference
-    elif name in ("known",):  # a function that has its module's name: the import below would leave the module here
-        value = import_module(f"{__name__}.known").known
-    else:
-        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

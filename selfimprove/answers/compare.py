@@ -43,8 +43,13 @@ class Comparison:
         """What differs, "" if nothing does."""
         mine, gold = self.mine, self.gold
         if mine.number is not None and gold.number is not None:
-            return self.marks() or ("" if self.same_number(mine.number.value, gold.number.value) else "another number")
-        if mine.key and self.same_words():
+            exact = self.policy.tolerance is None and self.policy.percent == "sign"
+            if (mine.plain and gold.plain and exact) or not self.same_number(mine.number.value, gold.number.value):
+                return "another number"
+            if mine.name and gold.name and mine.name != gold.name:
+                return "the value of something else"
+            return self.marks() or forms.restated_fraction(mine.text, mine.key == gold.key, self.prompt)
+        if mine.key and same_text(mine, gold, self.policy):
             return ""
         chosen = self.choice()
         if chosen is not None:
@@ -57,17 +62,13 @@ class Comparison:
             return mine.why or "not mathematics"
         return self.marks() or self.mathematics(mine.tree, gold.tree)
 
-    def same_words(self) -> bool:
-        """The same text; case counts in mathematics, and if the policy says so."""
-        if self.policy.ignore_case and (self.gold.tree is None or len(self.gold.key) == 1):
-            return self.mine.key.casefold() == self.gold.key.casefold()
-        return self.mine.key == self.gold.key
-
     def marks(self) -> str:
         """Units. (A percent sign is part of the value.)"""
         if self.policy.units == "ignore" or not self.mine.unit or self.mine.unit == self.gold.unit:
             return ""
-        return "" if units.agree(self.mine.unit, self.gold.unit, self.asked) else f"the unit {self.mine.unit}"
+        plural = units.is_plural(self.mine.text)
+        agreed = units.agree(self.mine.unit, self.gold.unit, self.asked, plural)
+        return "" if agreed else f"the unit {self.mine.unit}"
 
     @property
     def asked(self) -> units.Asked:
@@ -332,6 +333,13 @@ class Comparison:
 def difference(mine: Answer, gold: Answer, prompt: str, policy: Policy) -> str:
     """What differs between an answer and the known one, "" if they are equal. Raises Unjudgeable."""
     return Comparison(mine, gold, prompt, policy).difference()
+
+
+def same_text(mine: Answer, gold: Answer, policy: Policy) -> bool:
+    """Whether two answers are the same text; case counts in mathematics, and if the policy says so."""
+    if policy.ignore_case and (gold.tree is None or len(gold.key) == 1):
+        return mine.key.casefold() == gold.key.casefold()
+    return mine.key == gold.key
 
 
 def _structured(tree: Tree) -> bool:

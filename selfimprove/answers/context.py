@@ -14,6 +14,12 @@ from selfimprove.text import quantity
 
 MAX_GAP = 400
 
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
+    return frozenset(text.split())
+
+
 _TAKEN_BACK = re.compile(
     r"\b(?:wait|no|actually|correct\w*|sorry|instead|wrong|incorrect|mistake|oops|rather|re-?check\w*|reflection)\b",
     re.I,
@@ -50,62 +56,10 @@ _WITHDRAWN_SHORT = re.compile(
     re.I,
 )
 _MACRO = re.compile(r"\\(?:text\w*|mathrm|quad|qquad|hspace|[a-zA-Z]+)")
-_JOIN = frozenset(
-    [
-        "and",
-        "or",
-        "also",
-        "alternatively",
-        "maybe",
-        "perhaps",
-        "possibly",
-        "either",
-        "else",
-        "both",
-        "nor",
-        "plus",
-        "otherwise",
-        "might",
-        "could",
-    ]
-)
-_LINK = _JOIN | frozenset(
-    [
-        "the",
-        "answer",
-        "answers",
-        "solution",
-        "solutions",
-        "is",
-        "are",
-        "it",
-        "be",
-        "other",
-        "another",
-        "one",
-        "again",
-        "as",
-        "well",
-    ]
-)
-_CONSEQUENCE = frozenset(
-    [
-        "so",
-        "therefore",
-        "thus",
-        "hence",
-        "gives",
-        "giving",
-        "yields",
-        "finally",
-        "final",
-        "total",
-        "then",
-        "consequently",
-        "means",
-        "which",
-        "overall",
-    ]
+_JOIN = words("and or also alternatively maybe perhaps possibly either else both nor plus otherwise might could")
+_LINK = _JOIN | words("the answer answers solution solutions is are it be other another one again as well")
+_CONSEQUENCE = words(
+    "so therefore thus hence gives giving yields finally final total then consequently means which overall"
 )
 _DOUBT = re.compile(
     r"\b(?:not|or|nor|maybe|perhaps|possibly|either|might|could|cannot|unknown|unsure|unclear|guess|probably|about"
@@ -120,32 +74,9 @@ _CONCLUSION = re.compile(
 _NUMBER = re.compile(
     r"(?<![\w.,/^_-])-?[\u20ac\u00a3]?(?:[0-9]+(?:,[0-9]{3})*|(?=\.))(?:\.[0-9]+)?(?:/[0-9]+)?%?(?![\w^_/*!]|[.,-][0-9])"
 )
-SCALES = frozenset(
-    [
-        "hundred",
-        "thousand",
-        "million",
-        "billion",
-        "trillion",
-        "dozen",
-        "dozens",
-        "half",
-        "double",
-        "triple",
-        "k",
-        "mn",
-        "bn",
-        "pairs",
-        "pair",
-        "thirds",
-        "quarters",
-        "tenths",
-        "hundredths",
-        "thousandths",
-        "halves",
-        "score",
-        "gross",
-    ]
+SCALES = words(
+    "hundred thousand million billion trillion dozen dozens half double triple k mn bn pairs pair thirds "
+    "quarters tenths hundredths thousandths halves score gross"
 )
 
 
@@ -179,20 +110,20 @@ def joint(gap: str) -> Literal["joined", "apart", "unclear"]:
     """What the words between two boxes make of them: one list, an earlier and a later answer, or nobody knows."""
     if len(gap) > MAX_GAP:
         return "apart"
-    words = [word.casefold() for word in re.findall(r"[A-Za-z]{2,}", _MACRO.sub(" ", gap))]
-    if retracted(gap) and words[:1] != ["or"]:
+    said = [word.casefold() for word in re.findall(r"[A-Za-z]{2,}", _MACRO.sub(" ", gap))]
+    if retracted(gap) and said[:1] != ["or"]:
         return "apart"
-    linked = set(words) <= _LINK
+    linked = set(said) <= _LINK
     ended = bool(re.search(r"[.!?](?:\s|$)", gap))
-    if linked and not (ended and not set(words) & _JOIN):
-        if "\n" in gap and not words and not re.search(r"[,;&]", gap):
+    if linked and not (ended and not set(said) & _JOIN):
+        if "\n" in gap and not said and not re.search(r"[,;&]", gap):
             return "apart"
         return "joined"
     if "\n" in gap:
         return "apart"
-    if set(words) & _JOIN and not ended:
+    if set(said) & _JOIN and not ended:
         return "joined"
-    return "apart" if set(words) & _CONSEQUENCE else "unclear"
+    return "apart" if set(said) & _CONSEQUENCE else "unclear"
 
 
 def concludes(sentence: str) -> bool:

@@ -48,6 +48,7 @@ _STATED = re.compile(
 )
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 _AFTERTHOUGHT = re.compile(r"[,;]?\s+\(?(?:because|since|which|as|so)\b", re.I)
+_FENCED = re.compile(r"\s*```\Z")
 _QUICK_HASH = re.compile(r"[ \t]*([$-]?[0-9][0-9,.]*)\s*\Z")
 
 
@@ -225,7 +226,7 @@ def _stated(text: str) -> Iterator[Found]:
 
 def last_line(text: str) -> Found | None:
     """The last line, as a candidate for a bare expression."""
-    line = text.rpartition("\n")[2].strip()
+    line = (_FENCED.sub("", text) if text.endswith("```") else text).rpartition("\n")[2].strip()
     return Found(line, len(text) - len(line), len(text)) if 0 < len(line) <= MAX_ANSWER_CHARS else None
 
 

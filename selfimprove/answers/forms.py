@@ -92,6 +92,17 @@ def restated(text: str, mine: Tree, gold: Tree, prompt: str) -> str:
     return "restates the question" if said else ""
 
 
+def restated_fraction(text: str, as_known: bool, prompt: str) -> str:
+    r"""The same for a plain number: says so for a fraction that can be reduced and that the question holds."""
+    if as_known or ("/" not in text and "frac" not in text):
+        return ""
+    try:
+        tree = parse(text)
+    except NotMath:
+        return ""
+    return restated(text, tree, Number(Fraction(0)), prompt)
+
+
 def _holds(prompt: str, bare: str) -> bool:
     squeezed = re.sub(r"\s|\\left|\\right|\\[,;:! ]|\$", "", prompt[-4_000:])
     place = squeezed.find(bare)

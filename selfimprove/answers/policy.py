@@ -1,4 +1,4 @@
-"""The debatable calls of answer matching, each a named option with a documented default.
+r"""The debatable calls of answer matching, each a named option with a documented default.
 
 Contract: pure data, checked when made (ValueError names the option and what it takes).
 
@@ -7,8 +7,7 @@ See it work: ``pytest tests/verifiers``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 FORMS = ("evaluated", "closed", "any")
 CHOICES = {
@@ -22,7 +21,18 @@ CHOICES = {
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """See ``docs/answers.md`` for every option and its reason."""
+    """``docs/answers.md`` gives the reason of every default.
+
+    - ``ignore_case``: words and the letters of choices in any case. In mathematics case always counts.
+    - ``forms``: ``evaluated`` (a number must be worked out: numeral, fraction, power, root, multiple of pi), ``closed``
+      (also ``5!``, logarithms ...), ``any`` (also ``17 * 24``).
+    - ``units``: ``agree`` (optional, but two that are there must agree; never converted) or ``ignore``.
+    - ``percent``: ``sign`` (``50%`` is 0.5, and 50 only if the question asks for a percentage) or ``either``.
+    - ``tolerance``: a share of the known answer by which a number may be off; a problem's ``meta["tolerance"]`` wins.
+    - ``thinking``: read the thinking part, too.
+    - ``alternatives``: what a list in the answer column means: ``refuse`` (an error), ``any`` or ``all`` of them.
+    - ``undecided``: an equality that is not shown within ``symbolic_limit_s`` seconds is a ``fail`` or an ``error``.
+    """
 
     ignore_case: bool = True
     forms: str = "evaluated"
@@ -46,15 +56,3 @@ class Policy:
             raise ValueError(
                 f"symbolic_limit_s is {self.symbolic_limit_s!r}; it must be above 0 and at most 60 seconds"
             )
-
-    @classmethod
-    def of(cls, options: dict[str, Any]) -> Policy:
-        """From keyword options. Raises TypeError for an unknown one, naming those that exist."""
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(options) - set(known))
-        if unknown:
-            raise TypeError(f"no option is called {', '.join(unknown)}; there are {', '.join(known)}")
-        return cls(**options)
-
-
-DEFAULT = Policy()

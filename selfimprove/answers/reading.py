@@ -15,7 +15,7 @@ from selfimprove.answers import units
 from selfimprove.answers.latex import NAMED, parse
 from selfimprove.answers.tokens import dressed_off
 from selfimprove.answers.tree import Apply, NotMath, Number, Symbol, Tree
-from selfimprove.text import Quantity, plain, quantity
+from selfimprove.text import Quantity, canonical, plain, quantity
 
 MAX_WORDS_CHARS = 2_000
 
@@ -34,7 +34,8 @@ class Answer:
     """What a final answer says.
 
     ``key`` is its text without dressing. ``number`` is set for plain numbers, ``tree`` for all mathematics (``why``
-    says why it is None); both are without ``unit`` (one spelling per unit) and ``percent`` sign.
+    says why it is None); both are without ``unit`` (one spelling per unit) and ``percent`` sign. ``name`` is x in
+    ``x = 42``. ``plain`` is the one spelling of a bare numeral, "" for anything else.
     """
 
     text: str
@@ -44,11 +45,21 @@ class Answer:
     unit: str = ""
     percent: bool = False
     why: str = ""
+    name: str = ""
+    plain: str = ""
 
     @property
     def words(self) -> bool:
         """Letters and spaces only."""
-        return bool(_WORDS.fullmatch(self.key))
+        return _is_words(self.key)
+
+    @property
+    def spelled(self) -> str:
+        """One spelling per number, so that votes can be counted; other answers without their dressing."""
+        if self.plain or self.number is None:
+            return self.plain or self.text
+        unit = f" {self.number.unit}" if self.number.unit else ""
+        return f"{canonical(self.number.value)}{'%' if self.percent else ''}{unit}"
 
 
 @functools.lru_cache(maxsize=8192)
@@ -60,11 +71,15 @@ def read(text: str) -> Answer:
     found = quantity(_NAME.sub("", plain(text))) if len(text) <= 400 else None
     if found is not None:
         unit = units.canonical(found.unit) if found.unit else _currency(text)
-        return Answer(text, key, found, Number(found.value, "decimal"), unit, found.percent)
+        name = key.partition("=")[0] if "=" in key else ""
+        bare = not (unit or name or found.percent or "/" in text or "\\" in text)
+        tree = Number(found.value, "decimal")
+        spelled = canonical(found.value) if bare else ""
+        return Answer(text, key, found, tree, unit, found.percent, name=name, plain=spelled)
     phrase = _PHRASES.get(key.casefold())
     if phrase is not None:
         return Answer(text, key, tree=phrase)
-    if _WORDS.fullmatch(key) and not _letters_as_mathematics(key):
+    if _is_words(key) and not _letters_as_mathematics(key):
         return Answer(text, key, why="words")
     return _mathematics(text, key)
 
@@ -91,6 +106,14 @@ def _mathematics(text: str, key: str) -> Answer:
         return Answer(text, key, why=refused.reason)
     except RecursionError:  # the caps keep the parser shallow; a caller may have used up the stack
         return Answer(text, key, why="too deeply nested")
+
+
+def _is_words(key: str) -> bool:
+    """Letters and spaces that are no sum of letters: "x-y" is one, "twenty-one" is not."""
+    if not _WORDS.fullmatch(key):
+        return False
+    longest = max(map(len, re.findall(r"[A-Za-z]+", key)), default=0)
+    return longest > 2 or (longest > 0 and "-" not in key)
 
 
 def _letters_as_mathematics(key: str) -> bool:

@@ -82,7 +82,7 @@ _DRESSING: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\\(?:left|right|middle|big[lr]?|Big[lr]?)(?![a-zA-Z])\s*\.?(?=[\s()\[\]|\\{}]|$)"), " "),
     (re.compile(r"(?<=,)\\!"), ""),
     (re.compile(r"(?<=[0-9])(?:\{,\}|\\,)(?=[0-9]{3}(?![0-9]))"), ","),
-    (re.compile(r"\\(?:quad|qquad|enspace|thinspace|allowbreak|nobreak)(?![a-zA-Z])|\\[,;:! ()\[\]]|~"), " "),
+    (re.compile(r"\\(?:quad|qquad|enspace|thinspace|allowbreak|nobreak)(?![a-zA-Z])|\\[,;:! ()\[\]]|(?<=\S)~"), " "),
     (re.compile(r"(?<![0-9A-Za-z)\]}])\*\*|\*\*(?![0-9A-Za-z(\\-])|(?<![\\])\$|`"), " "),
     (re.compile(r"(?<=[0-9)]) ?[xX] ?(?=[0-9(])(?=.)"), r"\\times "),
     (re.compile(r"\\mathbb\s*\{?\s*([RZCQN])\s*\}?"), r"\\reals\1 "),

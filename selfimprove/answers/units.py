@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 
 from selfimprove.answers.context import SCALES
+from selfimprove.answers.context import words as word_set
 
 _SPELLINGS: dict[str, dict[str, str]] = {
     "length": {
@@ -47,35 +48,12 @@ _CANONICAL = {
 }
 _DIMENSION = {name: dimension for dimension, units in _SPELLINGS.items() for name in units}
 _SIGNS = {"$": "dollar", "\u20ac": "euro", "\u00a3": "pound_sterling", "\u00a5": "yen", "\u20b9": "rupee"}
-_FILLERS = frozenset(["in", "total", "altogether", "all", "of", "the", "per", "each", "a", "an", "left", "more"])
-_AFTER_HOW_MANY = frozenset(
-    [
-        "more",
-        "are",
-        "is",
-        "were",
-        "was",
-        "do",
-        "does",
-        "did",
-        "has",
-        "have",
-        "had",
-        "will",
-        "would",
-        "can",
-        "could",
-        "in",
-        "of",
-        "total",
-        "fewer",
-        "less",
-        "left",
-        "different",
-        "other",
-        "times",
-    ]
+_FILLERS = word_set("in total altogether all of the per each a an left more")
+_AFTER_HOW_MANY = word_set(
+    "more are is were was do does did has have had will would can could in of total fewer less left "
+    "different other times"
 )
+_NO_NOUNS = word_set("minus plus less perhaps always tens ones wrongs guess cents percents besides versus this")
 _MACRO = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname|rm)"
 _TAIL = re.compile(
     r"(?:\\[,;:! ]|\\q?quad|~|\s)*"
@@ -89,30 +67,43 @@ _HEAD = re.compile(
 )
 
 
+_HOW_MANY = re.compile(r"how many ((?:[a-z]+ ){0,3}[a-z]+)")
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a question says about units: the ones of its last asking sentence, and of the whole."""
+    """What a question says about units: in its last asking sentence (lower case), and in the whole prompt."""
 
     sentence: str
-    words: frozenset[str]
-    everywhere: frozenset[str]
-    counted: str
+    prompt: str
 
     @property
     def percent(self) -> bool:
         return "percent" in self.sentence or "%" in self.sentence
+
+    @property
+    def words(self) -> frozenset[str]:
+        """Words and units of the asking sentence."""
+        return _mentioned(self.sentence)
+
+    @property
+    def everywhere(self) -> frozenset[str]:
+        """Words and units of the whole prompt."""
+        return _mentioned(self.prompt)
+
+    @property
+    def counted(self) -> str:
+        """What "how many" is followed by, "" if that is no noun."""
+        found = _HOW_MANY.search(self.sentence)
+        words = found[1].split() if found else []
+        return stem(words[0]) if words and words[0] not in _AFTER_HOW_MANY else ""
 
 
 @functools.lru_cache(maxsize=1024)
 def asked(prompt: str) -> Asked:
     """What a prompt asks for."""
     prompt = prompt[-4_000:]
-    sentence = _question(prompt)
-    counted = ""
-    if (found := re.search(r"how many ((?:[a-z]+ ){0,3}[a-z]+)", sentence)) is not None:
-        words = [word for word in found[1].split() if word not in _AFTER_HOW_MANY]
-        counted = stem(words[0]) if words and found[1].split()[0] not in _AFTER_HOW_MANY else ""
-    return Asked(sentence, _mentioned(sentence), _mentioned(prompt.casefold()), counted)
+    return Asked(_question(prompt), prompt.casefold())
 
 
 def canonical(unit: str) -> str:
@@ -169,16 +160,19 @@ def known(unit: str) -> bool:
     return all(re.sub(r"\^.*", "", part) in _DIMENSION for part in canonical(unit).split("/"))
 
 
-def agree(mine: str, gold: str, question: Asked) -> bool:
-    """Whether a canonical unit of an answer agrees with the known answer's and with the question."""
+def agree(mine: str, gold: str, question: Asked, plural: bool = False) -> bool:
+    """Whether a canonical unit of an answer agrees with the known answer's and with the question.
+
+    ``plural``: the answer writes it as the plural of a noun.
+    """
     if not mine or mine == gold:
         return True
     if gold or set(mine.split()) & SCALES:
         return False
     dimension = _DIMENSION.get(re.sub(r"\^.*", "", mine))
     if dimension == "angle" or dimension == "money":
-        for units in (question.words, question.everywhere):
-            there = {name for name in units if _DIMENSION.get(name) == dimension}
+        for units in (lambda: question.words, lambda: question.everywhere):
+            there = {name for name in units() if _DIMENSION.get(name) == dimension}
             if there:
                 return mine in there
         return mine != "cent"
@@ -189,16 +183,27 @@ def agree(mine: str, gold: str, question: Asked) -> bool:
     if any(len(word) < 2 or _doubtful(word) for word in words):
         return False
     counted = question.words if question.counted else question.everywhere
-    return all(word in counted for word in words)
+    if all(word in counted for word in words):
+        return True
+    # A prompt that asks for nothing in particular ("solve the problem") cannot contradict a thing that is counted.
+    return "how" not in question.sentence and len(words) == 1 and mine == words[0] and plural
+
+
+def is_plural(text: str) -> bool:
+    """Whether a text ends in a word that looks like the plural of a noun."""
+    last = re.search(r"([A-Za-z]{4,})[\s}.$]*$", text)
+    return last is not None and last[1].endswith("s") and last[1].casefold() not in _NO_NOUNS
 
 
 def _doubtful(word: str) -> bool:
     return word in {"not", "or", "nor", "maybe", "is", "wrong", "incorrect", "about", "around", "cent", "percent", "i"}
 
 
+@functools.lru_cache(maxsize=1024)
 def _mentioned(text: str) -> frozenset[str]:
     plain = re.sub(r"\\(?:text|mathrm)|[{}\\]", " ", text)
     words = {stem(word) for word in re.findall(r"[a-z]+", plain)}
+    words -= {word for word in words if len(word) <= 2 and word in _DIMENSION}  # "in" is rarely an inch
     found = words | {_CANONICAL[word] for word in words if len(word) > 2 and word in _CANONICAL}
     found |= {_CANONICAL[word] for word in re.findall(r"(?<=[0-9 (])(?:mm|cm|m|km|kg|g|mg|ft|lb|oz|ml)\b", plain)}
     if "\u00b0" in text or "\\circ" in text:

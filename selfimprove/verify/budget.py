@@ -94,7 +94,7 @@ def verifier_digest(config: Mapping[str, Any]) -> str:
     )
 
 
-SHARED = ("text", "answers", "judging")
+SHARED = ("text", "answers", "sandbox", "judging")
 """Modules of this package whose code decides verdicts of the verifiers that import them."""
 
 

@@ -23,11 +23,11 @@ from selfimprove.text import canonical
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """``answers`` of which one must be matched, or a ``game``. ``value`` is set if all that is known is a number."""
+    """``answers`` of which one must be matched, or a ``game``. ``plain`` is the spelling of a bare number, else ""."""
 
     answers: tuple[Answer, ...] = ()
     game: countdown.Game | None = None
-    value: Fraction | None = None
+    plain: str = ""
 
     @property
     def mathematical(self) -> bool:
@@ -82,5 +82,5 @@ def _text(text: str) -> Known:
     if len(text.strip()) > MAX_WORDS_CHARS and "####" not in text and "\\boxed" not in text:
         raise ValueError(f"has an answer longer than {MAX_WORDS_CHARS} characters")
     number = answer.number
-    plain = number is not None and not answer.unit and not answer.percent
-    return Known((answer,), value=number.value if number is not None and plain else None)
+    bare = number is not None and not answer.unit and not answer.percent and not answer.name
+    return Known((answer,), plain=canonical(number.value) if number is not None and bare else "")
