@@ -44,7 +44,9 @@ class Comparison:
         mine, gold = self.mine, self.gold
         if mine.number is not None and gold.number is not None:
             exact = self.policy.tolerance is None and self.policy.percent == "sign"
-            if (mine.plain and gold.plain and exact) or not self.same_number(mine.number.value, gold.number.value):
+            if mine.plain and gold.plain and exact:
+                return "" if mine.plain == gold.plain else "another number"
+            if not self.same_number(mine.number.value, gold.number.value):
                 return "another number"
             if mine.name and gold.name and mine.name != gold.name:
                 return "the value of something else"

@@ -211,7 +211,7 @@ def test_humanevals_own_solutions_pass(judge: unit_tests) -> None:
 
 
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.complex_numbers()
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary() | st.complex_numbers(allow_nan=False)
     | st.fractions() | st.decimals(allow_nan=False) | st.dates() | st.datetimes().map(lambda d: d.replace(fold=0)) | st.timedeltas(),
     lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(st.integers() | st.text(), inner)
     | st.frozensets(st.integers() | st.text()),
