@@ -21,7 +21,7 @@ LEVELS = [
     {"config", "data", "pairing"},
     {"cluster", "sampling", "training", "select", "identity"},
     {"verify", "evaluate", "report"},
-    {"workers", "gate", "work"},
+    {"workers", "gate", "audit", "work"},
     {"pipeline", "results"},
     {"inputs", "context"},
     {"judged"},

@@ -14,6 +14,7 @@ import functools
 from selfimprove import Problem, Sample, Verdict, answers, erring, failing, passing
 from selfimprove import text as writing
 
+JUDGES_CASES = ("math",)
 MAX_CHARS = 100_000
 
 
