@@ -60,8 +60,8 @@ _TYPES = (
     "SamplingParams TrainRequest TrainResult Turn Verdict erring failing messages passing"
 )
 _SELECT = (
-    "best demonstrations distinct equation_key equations_hold farthest first gold gold_over_own mix pairs passed "
-    "shortest"
+    "best demonstrations distinct edit_distance equation_key equations_hold farthest first gold gold_over_own mix "
+    "pairs passed shortest"
 )
 _PUBLIC = {
     **dict.fromkeys(_TYPES.split(), "selfimprove.types"),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from selfimprove.answers.golds import Known, known
     from selfimprove.answers.latex import parse
     from selfimprove.answers.policy import Policy
-    from selfimprove.answers.reading import Answer, joined, read
+    from selfimprove.answers.reading import Answer, final, joined, read
     from selfimprove.answers.symbolic import HelperLost
 
 _HOMES = {
@@ -31,6 +31,7 @@ _HOMES = {
     "by_pattern": "extraction",
     "concluded": "extraction",
     "difference": "compare",
+    "final": "reading",
     "joined": "reading",
     "known": "golds",
     "last_line": "extraction",
@@ -51,6 +52,7 @@ __all__ = [
     "concluded",
     "countdown",
     "difference",
+    "final",
     "joined",
     "known",
     "last_line",

@@ -15,7 +15,7 @@ from selfimprove.answers import units
 from selfimprove.answers.latex import NAMED, parse
 from selfimprove.answers.tokens import dressed_off
 from selfimprove.answers.tree import Apply, NotMath, Number, Symbol, Tree
-from selfimprove.text import Quantity, canonical, plain, quantity
+from selfimprove.text import Quantity, canonical, own_words, plain, quantity
 
 MAX_WORDS_CHARS = 2_000
 
@@ -132,3 +132,18 @@ def _key(text: str) -> str:
     key = re.sub(r"\s*([,;()\[\]{}=+*/^:<>-])\s*", r"\1", plain(text).strip(_QUOTES + " ").removesuffix("."))
     key = re.sub(r"([_^])\{([0-9A-Za-z])\}", r"\1\2", key.replace(r"\{", "{").replace(r"\}", "}"))
     return key[1] if len(key) == 3 and key[0] + key[2] in ("()", "[]") else key
+
+
+def final(completion: str) -> str | None:
+    """The final answer of a completion in one spelling, so that votes can be counted; None if it states none."""
+    from selfimprove.answers import extraction
+
+    text = own_words(completion)[-100_000:]
+    found = extraction.marked(text, True)
+    if found is None:
+        line = extraction.last_line(text)
+        whole = line is not None and read(line.text).tree is not None
+        found = line if whole else extraction.concluded(text)
+    if found is None or found.problem:
+        return None
+    return (joined(found.joined) if found.joined else read(found.text)).spelled or None

@@ -34,7 +34,8 @@ def normalise(result: Any, threshold: float | None = None) -> Verdict:
 
     bool: pass with score 1.0, fail with 0.0. int or float: pass if it is at least ``threshold``; without one the
     error ``no-threshold``. NaN and infinities: ``not-finite``. `Verdict`: checked and cleaned. A 0-d array or array
-    scalar (anything whose ``.item()`` gives one of these) counts as what it holds. All else: ``bad-return``.
+    scalar (anything whose ``.item()`` gives one of these) counts as what it holds. A mapping, as programs and servers
+    answer: ``outcome`` or ``passed``, or else ``score``; with ``answer``, ``reason``, ``error``. Else: ``bad-return``.
     """
     if result is True:
         return _PASS
@@ -44,6 +45,8 @@ def normalise(result: Any, threshold: float | None = None) -> Verdict:
         return _checked(result)
     if isinstance(result, int | float):
         return _scored(result, threshold)
+    if isinstance(result, Mapping):
+        return _mapped(result, threshold)
     scalar = _scalar(result)
     if scalar is not None:
         return normalise(scalar, threshold)
@@ -76,6 +79,26 @@ def describe(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__, limit=-1)
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return clean(message, REASON_CHARS - min(len(where), 300)) + where[-300:]
+
+
+def _mapped(said: Mapping[Any, Any], threshold: float | None) -> Verdict:
+    passed, outcome, score = said.get("passed"), said.get("outcome"), said.get("score")
+    if isinstance(passed, bool):
+        outcome = "pass" if passed else "fail"
+    number = score if isinstance(score, int | float) and not isinstance(score, bool) else None
+    answer, reason = said.get("answer"), str(said.get("reason") or "")
+    text = None if answer is None else str(answer)
+    if outcome is None and number is not None:
+        verdict = _scored(number, threshold)
+        if verdict.outcome == "error":
+            return verdict
+        return _checked(Verdict(verdict.outcome, verdict.score, text, reason or verdict.reason))
+    if outcome not in ("pass", "fail", "error"):
+        return erring("bad-return", "a mapping gives outcome (pass, fail, error), passed (true, false) or score")
+    if outcome == "error":
+        return erring(clean(str(said.get("error") or "error"), 100), clean(reason, REASON_CHARS))
+    value = float(outcome == "pass") if number is None else number
+    return _checked(Verdict(outcome, value, text, reason))
 
 
 def _scored(number: float, threshold: float | None) -> Verdict:
