@@ -17,8 +17,6 @@ from tests.verify.support import collect
 TEXT = (Path(__file__).parents[1] / "docs/verifiers.md").read_text()
 FENCED = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 BLOCKS = {name: block for block in FENCED for name in re.findall(r"(?:def|class) (\w+)", block)[:1]}
-    re.search(r"(?:def|class) (\w+)", block)[1]: block for block in re.findall(r"```python\n(.*?)```", TEXT, re.S)
-}  # type: ignore[index]
 PROBLEM = Problem("p", messages("Ask nicely."), "4")
 
 
