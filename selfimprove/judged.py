@@ -86,7 +86,18 @@ def sampled(round_: Asker, work: Work, judge: VerifierConfig | None, stage: str 
     return Groups(samples, final, problems)
 
 
-def _steps(round_: Asker, work: Work, samples: Step, judge: VerifierConfig) -> tuple[list[Leaf], Step]:
+def rejudged(round_: Asker, work: Work, samples: Step, judge: VerifierConfig) -> tuple[Groups, bool]:
+    """Committed samples judged by another verifier, beside what was said before; and whether that was done already."""
+    leaves, final = _steps(round_, work, samples, judge, "rejudged")
+    known = final.marker is not None
+    if not known:
+        _judge(round_, work, samples, judge, leaves, final, "verify")
+    return Groups(samples, final, {problem.id: problem for problem in work.problems}), known
+
+
+def _steps(
+    round_: Asker, work: Work, samples: Step, judge: VerifierConfig, prefix: str = "verdicts"
+) -> tuple[list[Leaf], Step]:
     """The step of every verifier, and the one that holds the verdicts that count."""
     context, asked = round_.context, digest(samples.inputs)
     answers = datasets.answers_digest(work.problems)
@@ -101,12 +112,12 @@ def _steps(round_: Asker, work: Work, samples: Step, judge: VerifierConfig) -> t
         if judge.rule == "cascade" and known:
             what["after"] = digest(known)
         known.append(digest(what))
-        key = f"{work.name}/{'verdicts' if alone else 'leaf'}-{known[-1][:8]}"
+        key = f"{work.name}/{prefix if alone else 'leaf'}-{known[-1][:8]}"
         leaves.append(Leaf(config, open_step(context.files, key, what, context.lease), policy))
     if alone:
         return leaves, leaves[0].step
     what = {"samples": asked, "answers": answers, "verifier": verifier_digest(judge.model_dump()), "of": digest(known)}
-    return leaves, open_step(context.files, f"{work.name}/verdicts-{digest(what)[:8]}", what, context.lease)
+    return leaves, open_step(context.files, f"{work.name}/{prefix}-{digest(what)[:8]}", what, context.lease)
 
 
 def _judging_policy(round_: Asker, work: Work, config: JudgeConfig) -> Policy | None:

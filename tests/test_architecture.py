@@ -27,6 +27,7 @@ LEVELS = [
     {"judged"},
     {"round"},
     {"run"},
+    {"rejudge"},
     {"cli"},
     {"testing", "__main__", "__init__"},
 ]

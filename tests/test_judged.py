@@ -10,6 +10,7 @@ import pytest
 
 from selfimprove.config import load_config
 from selfimprove.errors import TooManyErrors
+from selfimprove.rejudge import rejudge_run
 from selfimprove.run import execute
 from selfimprove.store import tables
 from selfimprove.store.files import RunFiles
@@ -162,3 +163,22 @@ def test_a_few_errors_do_not_stop_it_and_are_in_no_pair(tmp_path: Path) -> None:
     (examples,) = home.glob("train/examples/a-*/examples.parquet")
     rows = list(tables.read_examples(examples))
     assert rows and len(erred) == errors and not erred & {source for row in rows for source in row.source}
+
+
+def test_stored_samples_are_judged_again_and_nothing_is_sampled(tmp_path: Path) -> None:
+    from selfimprove.cli import main
+
+    run(tmp_path, {"name": "v.py:below_three", "workers": 1})
+    before = {key for key, _ in committed(RunFiles(tmp_path / "run"))}
+    (tmp_path / "script.py").write_text("def say(*_):\n    raise RuntimeError('sampled again')\n")
+    found = rejudge_run(tmp_path / "run", {"name": f"{tmp_path}/v.py:largest"})
+    (step,) = found["steps"]
+    assert step["samples"] == 24 and not step["reused"]
+    assert step["changed"] == {"fail -> pass": 6, "pass -> fail": 15}
+    assert {flip["after"] for flip in step["flips"]} == {"pass", "fail"}
+    assert rejudge_run(tmp_path / "run", {"name": f"{tmp_path}/v.py:largest"})["steps"][0]["reused"]
+    new = {key for key, _ in committed(RunFiles(tmp_path / "run"))} - before
+    assert len(new) == 1 and next(iter(new)).startswith("rounds/001/attempt/rejudged-")
+    cascade = f"{{cascade: [{tmp_path}/v.py:below_three, {tmp_path}/v.py:largest]}}"
+    assert main(["verify", str(tmp_path / "run"), "--with", cascade, "--step", "rounds/001"]) == 0
+    assert main(["verify", str(tmp_path / "run"), "--with", "none", "--step", "rounds/009"]) == 2

@@ -25,6 +25,7 @@ COMMANDS = (
     "plan",
     "status",
     "show",
+    "verify",
     "eval",
     "recipes",
     "verifiers",
