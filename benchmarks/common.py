@@ -23,7 +23,6 @@ from statistics import median
 from typing import Any
 from unittest.mock import patch
 
-from selfimprove.cluster import Backend
 from selfimprove.config import RunConfig
 from selfimprove.round import Context
 from selfimprove.types import Problem
@@ -155,7 +154,7 @@ def run_context(settings: Mapping[str, Any], folder: Path, problems: Sequence[Pr
     from selfimprove.report.progress import Progress
     from selfimprove.store.files import RunFiles
     from selfimprove.store.lease import take
-    from selfimprove.workers import Workers
+    from selfimprove.workers import Workers, backend_of
 
     config = RunConfig.model_validate(settings)
     files = RunFiles(folder)
@@ -169,17 +168,6 @@ def run_context(settings: Mapping[str, Any], folder: Path, problems: Sequence[Pr
     finally:
         workers.close()
         lease.release()
-
-
-def backend_of(config: RunConfig, folder: Path) -> Backend:
-    """Ray or inline, as the configuration says."""
-    if config.cluster.backend == "inline":
-        from selfimprove.cluster.inline import InlineBackend
-
-        return InlineBackend()
-    from selfimprove.cluster.on_ray import RayBackend
-
-    return RayBackend(None, folder / "logs")
 
 
 def driver_causes() -> dict[str, list[tuple[Any, str]]]:

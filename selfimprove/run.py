@@ -19,6 +19,7 @@ from typing import Any
 
 from selfimprove import data as datasets
 from selfimprove import plugins
+from selfimprove.beginning import audited
 from selfimprove.config import RunConfig, python_recipe_options
 from selfimprove.context import Context, check_policy, read_groups, read_step
 from selfimprove.control import Stop, signals, spare_collector
@@ -40,7 +41,7 @@ from selfimprove.store.lease import Lease, take
 from selfimprove.store.runs import sealed
 from selfimprove.store.steps import open_step
 from selfimprove.types import Policy, Problem
-from selfimprove.workers import Workers
+from selfimprove.workers import Workers, backend_of
 
 NOT_BETTER, STARVED = 3, Starved.exit_code
 Found = tuple[Path, str]
@@ -113,7 +114,7 @@ class Run:
         self.problems = load_problems(config, progress.note)
         self.splits = datasets.splits(self.problems, config.data.gate, config.data.report, config.seed)
         self.demonstrations = load_demonstrations(config)
-        self.workers = Workers(config, _backend(config, files))
+        self.workers = Workers(config, backend_of(config, files.root))
 
     def improve(self) -> RunResult:
         """Round after round until a stop rule ends it; then the report.
@@ -123,7 +124,8 @@ class Run:
         try:
             check_verifiers(self.config.verifier, self.workers)
             create(self.files, self.config)
-            self.context = self.prepare()
+            audited(context := self.prepare())
+            self.context = context
             return self._improve()
         finally:
             self.workers.close()
@@ -388,13 +390,3 @@ def _find(model: str | None) -> Found | None:
         return fetch(model)
     check_model(Path(model))
     return Path(model), ""
-
-
-def _backend(config: RunConfig, files: RunFiles) -> Any:
-    if config.cluster.backend == "inline":
-        from selfimprove.cluster.inline import InlineBackend
-
-        return InlineBackend()
-    from selfimprove.cluster.on_ray import RayBackend
-
-    return RayBackend(config.cluster.address, files.root / "logs")

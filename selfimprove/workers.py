@@ -197,6 +197,17 @@ class Workers:
         self.backend.close()
 
 
+def backend_of(config: RunConfig, folder: Path) -> Backend:
+    """Ray or inline, as the configuration says; logs of processes go below ``folder``."""
+    if config.cluster.backend == "inline":
+        from selfimprove.cluster.inline import InlineBackend
+
+        return InlineBackend()
+    from selfimprove.cluster.on_ray import RayBackend
+
+    return RayBackend(config.cluster.address, folder / "logs")
+
+
 def read_canary(policy: Policy) -> dict[str, Any] | None:
     """What the trainer measured on the saved weights, or None for a policy that was not trained here."""
     if policy.parent is None:

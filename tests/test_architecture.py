@@ -24,7 +24,7 @@ LEVELS = [
     {"workers", "gate", "audit", "work"},
     {"pipeline", "results"},
     {"inputs", "context"},
-    {"judged"},
+    {"judged", "beginning"},
     {"round"},
     {"run"},
     {"rejudge"},

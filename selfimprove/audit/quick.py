@@ -32,31 +32,35 @@ class QuickAudit:
     accepted_bad: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def refused(self, tolerance: float = 0.05, source: str = "") -> str | None:
-        """Why a run should not start, with the fix; None if at most ``tolerance`` of the golds are not accepted.
+        """Why a run should not start, with the fix; None if at most ``tolerance`` of the golds are refused.
+
+        Golds that could not be judged are not refused: a run counts its errors and stops at too many.
 
         ``source`` names the problems' file for people.
         """
-        unfit = {**self.gold_errors, **self.gold_failed}
+        unfit = self.gold_failed
         if not unfit or len(unfit) <= tolerance * self.audited:
             return None
         shown = [f"{identity}: {reason}" for identity, reason in list(unfit.items())[:_SHOWN]]
         more = [f"... and {len(unfit) - _SHOWN} more"] if len(unfit) > _SHOWN else []
-        sorts = [f"{len(self.gold_failed)} refused"] if self.gold_failed else []
-        sorts += [f"{len(self.gold_errors)} errors"] if self.gold_errors else []
         where = f" of {source}" if source else ""
         what = (
             f"the verifier does not accept the gold answers of {len(unfit)} of {self.audited} problems{where} looked at"
         )
         fix = "correct the answers (or data.columns), or the verifier; see all of them: "
         fix += "selfimprove verifiers check VERIFIER --problems FILE"
-        return "\n  ".join([f"{what} ({', '.join(sorts)}):", *shown, *more]) + f"\n{fix}"
+        return "\n  ".join([f"{what}:", *shown, *more]) + f"\n{fix}"
 
     def doubts(self) -> str | None:
-        """What was accepted that is wrong for any problem, in one line; None if nothing. A reason to warn."""
-        if not self.accepted_bad:
-            return None
+        """What was accepted that is wrong, and what could not be judged, in one line; None if nothing."""
         sorts = [f"{sort} ({len(found)} of {self.audited})" for sort, found in self.accepted_bad.items()]
-        return f"the verifier accepts completions that are wrong for any problem: {', '.join(sorts)}"
+        found = [f"accepts completions that are wrong for any problem: {', '.join(sorts)}"] if sorts else []
+        if self.gold_errors:
+            error = next(iter(self.gold_errors.values()))
+            found.append(
+                f"could not judge {len(self.gold_errors)} of {self.audited} gold answers, for example: {error}"
+            )
+        return f"the verifier {'; it '.join(found)}" if found else None
 
 
 def quick_audit(problems: Sequence[Problem], judge: Judge, limit: int = 32) -> QuickAudit:
@@ -67,6 +71,10 @@ def quick_audit(problems: Sequence[Problem], judge: Judge, limit: int = 32) -> Q
     """
     fit = [problem for problem in problems if completions.gold(problem) or problem.tests is not None]
     places = spread(fit, limit)
+    first = completions.gold(fit[places[0]])[:1] if places else []
+    for trial, verdict in _judged([gold_trial(fit[places[0]], form) for form in first], judge):
+        if verdict.outcome == "error":  # it may hang, or err on everything: one answer tells, a hundred tell no more
+            return QuickAudit(1, {}, {trial.problem.id: _error(verdict)}, {})
     chosen = [fit[place] for place in places]
     reasons = _refused_golds(chosen, judge)
     trials = [trial for place in places for trial in bad_trials(fit, place) if trial.category in _BAD]

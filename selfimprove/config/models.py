@@ -205,6 +205,9 @@ class VerifierConfig(JudgeConfig):
         default=None, description="several, cheap first: each is asked only of what the ones before left open"
     )
     max_error_share: Share = Field(default=0.2, description="the run stops when more verdicts than this are errors")
+    audit: Literal["refuse", "warn", "off"] = Field(
+        default="refuse", description="what follows if the verifier rejects the problems' own gold answers"
+    )
 
     @property
     def rule(self) -> str:

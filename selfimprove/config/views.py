@@ -22,6 +22,7 @@ EXECUTION = (
     "verifier.memory_mb",
     "verifier.retries",
     "verifier.max_error_share",
+    "verifier.audit",
     "sampling.canary_tolerance",
     "sampling.threads",
     "sampling.engines",
