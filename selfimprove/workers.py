@@ -39,9 +39,9 @@ class PoolHost:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._pool = VerifierPool(config)
 
-    def check(self) -> None:
-        """Load the verifier in a worker. ConfigError if it cannot be loaded."""
-        self._pool.check()
+    def check(self) -> dict[str, str]:
+        """Load the verifier in a worker; its facts. ConfigError or PreconditionError if it cannot be loaded."""
+        return self._pool.check()
 
     def exchange(
         self, chunks: Sequence[tuple[int, list[tuple[Problem, Sample]]]], timeout_s: float

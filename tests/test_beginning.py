@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from selfimprove.config import load_config
-from selfimprove.errors import ConfigError
+from selfimprove.errors import ConfigError, PreconditionError
 from selfimprove.run import execute
 from selfimprove.store.files import RunFiles
 from selfimprove.store.runs import committed
@@ -20,6 +20,14 @@ def wrong(problem, sample): return sample.completion == "0" and problem.text.end
 def anything(problem, sample): return True
 def errs(problem, sample): raise OSError("no answers today")
 def fine(problem, sample): return sample.completion == problem.answer
+class placed:
+    def __call__(self, problem, sample): return fine(problem, sample)
+    def facts(self): return {"isolation": "namespaces", "level": 7}
+class homeless:
+    def __call__(self, problem, sample): return True
+    def facts(self):
+        from selfimprove.errors import PreconditionError
+        raise PreconditionError("no cell to put it in", hint="build one")
 def in_form(problem, sample): return sample.completion == "\\\\boxed{%s}" % problem.answer
 """
 
@@ -72,3 +80,15 @@ def test_a_good_verifier_has_a_clean_record(tmp_path: Path) -> None:
     found = run(tmp_path, "fine")
     assert (found["audited"], found["gold_failed"], found["gold_errors"], found["accepted_bad"]) == (32, {}, {}, {})
     assert json.loads(json.dumps(found)) == found
+
+
+def test_where_a_verifier_judges_is_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "placed")["facts"] == {"isolation": "namespaces", "level": "7"}
+    (tmp_path / "other").mkdir()
+    assert run(tmp_path / "other", "placed", audit="off")["facts"]["isolation"] == "namespaces"
+
+
+def test_a_machine_that_lacks_what_it_needs_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(PreconditionError, match=r"no cell to put it in \(build one\)") as raised:
+        run(tmp_path, "homeless")
+    assert raised.value.exit_code == 5 and not (tmp_path / "run" / "rounds").exists()

@@ -18,15 +18,28 @@ JUDGES_CASES = ("code",)
 
 class unit_tests:
     """Options: ``time_limit_s`` of the whole candidate (its tests may set their own), ``memory_mb``, ``disk_mb``,
-    ``processes``. ``Problem.tests`` has one of the forms of `selfimprove.sandbox.task_of`.
+    ``processes``, and ``isolation``: the weakest rung of the sandbox's ladder (``namespaces``, ``bwrap``, ``landlock``,
+    ``rlimits``) that is good enough; the run records which one it got. ``Problem.tests`` has one of the forms of
+    `selfimprove.sandbox.task_of`.
 
     The verdict's ``score`` is the share of tests passed, ``steps`` holds each one's result, and ``measured`` the
     seconds of CPU and the MiB that the candidate used.
     """
 
-    def __init__(self, time_limit_s: float = 5.0, memory_mb: int = 512, disk_mb: int = 16, processes: int = 48) -> None:
+    def __init__(
+        self,
+        time_limit_s: float = 5.0,
+        memory_mb: int = 512,
+        disk_mb: int = 16,
+        processes: int = 48,
+        isolation: str = "bwrap",
+    ) -> None:
         self.limits = sandbox.Limits(time_limit_s, memory_mb, disk_mb, processes)
-        self.sandbox = sandbox.Sandbox()
+        self.sandbox = sandbox.Sandbox(isolation)
+
+    def facts(self) -> dict[str, str]:
+        """Where it judges. Raises SandboxUnavailable if this machine cannot isolate programs well enough."""
+        return {"isolation": self.sandbox.start()}
 
     def __call__(self, problem: Problem, sample: Sample) -> Verdict:
         tests = problem.tests

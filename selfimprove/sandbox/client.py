@@ -1,7 +1,13 @@
 """The owner's side of the sandbox: one zygote, one cell at a time.
 
-Contract: `Sandbox.open` gives a fresh `Cell`; its deadline is enforced from outside, its output is bounded, and nothing
-of it is left when `Cell.wait` or `Cell.kill` returns. A zygote that dies is replaced. Not safe for threads.
+Contract: `Sandbox.open` gives a fresh `Cell`; its deadline is enforced from outside, its output is bounded, and
+nothing of it is left when `Cell.wait` or `Cell.kill` returns. A zygote that dies is replaced. Not safe for threads.
+
+How strong its walls are is one of the rungs of `LADDER`; the strongest that this machine allows is taken, and none
+below ``weakest``. ``namespaces``: own network, processes, files and user, landlock, seccomp, limits. ``bwrap``: the
+same, made by bubblewrap where only that may (cells share a process namespace and a /tmp, one after the other).
+``landlock``: no namespaces; files by landlock, the network and other processes by seccomp; a cell can see that other
+processes exist, and fill the disk. ``rlimits``: limits alone; a program can read and send what its user can.
 
 See it work: ``pytest tests/sandbox``.
 """
@@ -11,12 +17,13 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +32,7 @@ from selfimprove.errors import PreconditionError
 MAX_FRAME = 16 << 20
 START_S, GRACE_S = 30.0, 1.0
 MODULES = ("selfimprove.sandbox.inside",)
+LADDER = ("namespaces", "bwrap", "landlock", "rlimits")
 _STARTER = (
     "import sys,types\n"
     "for name,where in (('selfimprove',{0!r}),('selfimprove.sandbox',{1!r})):\n"
@@ -75,10 +83,17 @@ class Ended:
 
 
 class Sandbox:
-    """One zygote, started at first use and ended by `close`, or with this process."""
+    """One zygote, started at first use and ended by `close`, or with this process; ``weakest`` is a rung of `LADDER`.
 
-    def __init__(self, preload: tuple[str, ...] = ()) -> None:
-        self._preload = preload
+    ``rung`` says which one it has, once started.
+    """
+
+    def __init__(self, weakest: str = "bwrap") -> None:
+        if weakest not in LADDER:
+            raise ValueError(f"isolation {weakest!r} is none of {', '.join(LADDER)}")
+        self.rung = ""
+        self._allowed = LADDER[: LADDER.index(weakest) + 1]
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._owner = os.getpid()
@@ -95,50 +110,80 @@ class Sandbox:
             self._owner = os.getpid()
         if self._cell is not None:
             self._cell.kill()
-        if self._process is None or self._process.poll() is not None:
-            self.close()
-            self._start()
+        self.start()
         self._cell = Cell(self, entry, limits, stdin)
         self._cell.send(job)
         return self._cell
 
-    def _start(self) -> None:
+    def start(self) -> str:
+        """Start the zygote if it is not there; the rung it stands on. Raises SandboxUnavailable."""
+        if self._process is not None and self._process.poll() is None:
+            return self.rung
+        self.close()
         if sys.platform != "linux":
             raise SandboxUnavailable("the sandbox needs Linux: namespaces, landlock and seccomp")
+        refused = []
+        for rung in [self.rung] if self.rung else self._allowed:
+            why = self._start(rung)
+            if why is None:
+                self.rung = rung
+                return rung
+            refused.append(f"{rung}: {why}")
+        hint = "allow user namespaces (sysctl user.max_user_namespaces) or run as root, on Linux 5.19 or newer"
+        weaker = LADDER[len(self._allowed) :]
+        if weaker:
+            hint += f"; or accept weaker walls: isolation: {' or '.join(weaker)}"
+        raise SandboxUnavailable(f"code cannot be isolated on this machine ({'; '.join(refused)})", hint=hint)
+
+    def _start(self, rung: str) -> str | None:
+        """Start the zygote on ``rung``; why it cannot, or None."""
+        prefix = _bubble() if rung == "bwrap" else []
+        if prefix is None:
+            return "bubblewrap is not installed" if os.geteuid() else "the root user needs no bubblewrap"
         home = Path(__file__).resolve().parent
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with tempfile.TemporaryDirectory(prefix="selfimprove-cell-", ignore_cleanup_errors=True) as mountpoint:
-            settings = {
-                "owner": os.getpid(),
-                "root": os.geteuid() == 0,
-                "user": 60000 + os.getpid() % 5000 if os.geteuid() == 0 else 0,
-                "mountpoint": os.path.realpath(mountpoint),
-                "readable": _python_places(),
-                "visible": ["/"],
-                "modules": [*MODULES, *self._preload],
-            }
-            code = _STARTER.format(str(home.parent), str(home))
-            command = [sys.executable, "-I", "-S", "-B", "-c", code, str(theirs.fileno()), json.dumps(settings)]
-            self._process = subprocess.Popen(
-                command,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env={"LANG": "C.UTF-8", "HOME": "/tmp", "PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0"},
-                cwd="/",
-            )
-            theirs.close()
-            self._control = mine
-            said = self._hear(START_S)
-        if said is None or "broken" in said:
-            words = self._last_words()
-            self.close()
-            why = (said or {}).get("broken") or words or "it did not start"
-            raise SandboxUnavailable(
-                f"code cannot be isolated on this machine: {why}",
-                hint="allow user namespaces (sysctl user.max_user_namespaces) or run as root, on Linux 5.19 or newer",
-            )
+        self._scratch = tempfile.TemporaryDirectory(prefix="selfimprove-cell-", ignore_cleanup_errors=True)
+        scratch = os.path.realpath(self._scratch.name)
+        root = os.geteuid() == 0
+        if root:
+            os.chmod(scratch, 0o711)  # cells have another user
+        settings = {
+            "owner": os.getpid(),
+            "rung": rung,
+            "root": root,
+            "user": 60000 + os.getpid() % 5000 if root else 0,
+            "mountpoint": scratch,
+            "scratch": "/tmp" if rung == "bwrap" else scratch,
+            "readable": _python_places(),
+            "visible": ["/"],
+            "modules": MODULES,
+        }
+        code = _STARTER.format(str(home.parent), str(home))
+        python = [sys.executable, "-I", "-S", "-B", "-c", code, str(theirs.fileno()), json.dumps(settings)]
+        self._process = subprocess.Popen(
+            [*prefix, *python],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={"LANG": "C.UTF-8", "HOME": "/tmp", "PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0"},
+            cwd="/",
+        )
+        theirs.close()
+        self._control = mine
+        said = self._hear(START_S)
+        if rung in ("namespaces", "bwrap"):  # its files are elsewhere
+            self._drop_scratch()
+        if said is not None and "ready" in said:
+            return None
+        why = (said or {}).get("broken") or self._last_words() or "it did not start"
+        self.close()
+        return str(why)
+
+    def _drop_scratch(self) -> None:
+        if self._scratch is not None:
+            self._scratch.cleanup()
+            self._scratch = None
 
     def _last_words(self) -> str:
         assert self._process is not None and self._process.stderr is not None
@@ -160,11 +205,16 @@ class Sandbox:
             self._control = None
         if self._process is not None:
             if self._owner == os.getpid():
-                self._process.kill()
-                self._process.wait()
+                try:  # without its channel it ends by itself, and its time is accounted for
+                    self._process.wait(timeout=0.5)
+                except subprocess.TimeoutExpired:
+                    self._process.kill()
+                    self._process.wait()
             if self._process.stderr is not None:
                 self._process.stderr.close()
             self._process = None
+        if self._owner == os.getpid():
+            self._drop_scratch()
 
     def __enter__(self) -> Self:
         return self
@@ -190,7 +240,7 @@ class Cell:
             self._output, sink = os.pipe()
             passed += [source, sink]
         assert sandbox._control is not None
-        request = json.dumps({**asdict(limits), "entry": entry}).encode()
+        request = json.dumps({**vars(limits), "entry": entry}).encode()
         try:
             socket.send_fds(sandbox._control, [request], passed)
         except OSError as error:
@@ -295,6 +345,25 @@ def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def _bubble() -> list[str] | None:
+    """The command that puts the zygote behind bubblewrap's walls; None where it cannot or need not."""
+    program = shutil.which("bwrap")
+    if program is None or os.geteuid() == 0:
+        return None
+    from selfimprove.sandbox.zygote import SYSTEM
+
+    package = str(Path(__file__).resolve().parent.parent)
+    places = [os.path.realpath(sys.executable), os.path.dirname(sys.executable), package, *_python_places(), *SYSTEM]
+    links = [place for place in SYSTEM if os.path.islink(place)]
+    command = [program, "--unshare-all", "--die-with-parent", "--new-session", "--dev", "/dev", "--proc", "/proc"]
+    command += ["--size", str(64 << 20), "--tmpfs", "/tmp"]
+    for place in links:
+        command += ["--symlink", os.readlink(place), place]
+    for place in dict.fromkeys(place for place in places if place not in links and os.path.exists(place)):
+        command += ["--ro-bind", place, place]
+    return [*command, "--remount-ro", "/", "--"]
 
 
 def _python_places() -> list[str]:

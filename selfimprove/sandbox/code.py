@@ -5,11 +5,12 @@ crash, hang, flood, lie) is a fail with its reason; an exception means that the 
 never enter the cell, arguments go in by value, results come out as plain data.
 
 A task is a mapping with ``entry_point`` and ``tests`` (assert snippets, run one after the other), ``io`` (pairs of
-arguments and result) or ``test`` (a function ``check(candidate)``); or ``stdin_tests`` (``input`` and ``output``); or a
-list of assert snippets. ``inplace`` hands changed arguments back. ``prompt_is_code`` says that the problem's prompt is
-the beginning of the program; a prompt that defines the entry point is recognised.
+arguments and result) or ``test`` (a function ``check(candidate)``); or ``pytest`` (the text of a file that imports the
+program as ``module``, by default ``solution``); or ``stdin_tests`` (``input`` and ``output``); or a list of assert
+snippets. ``inplace`` hands changed arguments back. ``prompt_is_code`` says that the problem's prompt is the beginning
+of the program; a prompt that defines the entry point is recognised.
 
-See it work: ``pytest tests/sandbox_code``.
+See it work: ``pytest tests/verifiers/test_unit_tests.py``.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from typing import Any
 from selfimprove.sandbox.client import Cell, CellTimeout, Ended, Limits, Sandbox
 from selfimprove.sandbox.extract import blocks
 from selfimprove.sandbox.proxies import Candidate, CandidateGone
+from selfimprove.sandbox.pytests import run_file
 from selfimprove.sandbox.values import BadValue
 from selfimprove.types import Verdict, failing, passing
 
@@ -38,7 +40,7 @@ SERVE, SCRIPT = "selfimprove.sandbox.inside:serve", "selfimprove.sandbox.inside:
 
 @dataclass(frozen=True)
 class Task:
-    """What is tested: exactly one of ``snippets``, ``pairs``, ``check`` and ``scripts`` holds the tests."""
+    """What is tested: exactly one of ``snippets``, ``pairs``, ``check``, ``scripts`` and ``file`` holds the tests."""
 
     entry: str = ""
     snippets: tuple[str, ...] = ()
@@ -48,6 +50,8 @@ class Task:
     prompt: str = ""
     inplace: bool = False
     tolerance: float | None = None
+    file: str = ""
+    module: str = "solution"
 
 
 def task_of(tests: Any, prompt: str) -> Task:
@@ -69,9 +73,11 @@ def task_of(tests: Any, prompt: str) -> Task:
         prompt if entry and (tests.get("prompt_is_code") or re.search(rf"^def {entry}\b", prompt, re.M)) else "",
         bool(tests.get("inplace")),
         tests.get("tolerance"),
+        str(tests.get("pytest") or ""),
+        str(tests.get("module") or "solution"),
     )
-    if not (task.snippets or task.pairs or task.check or task.scripts):
-        raise ValueError("has no tests: tests, io, test and stdin_tests are empty")
+    if not (task.snippets or task.pairs or task.check or task.scripts or task.file):
+        raise ValueError("has no tests: tests, io, test, pytest and stdin_tests are empty")
     if (task.pairs or task.check) and not entry:
         raise ValueError("has tests that call a function, but no entry_point that names it")
     return task
@@ -90,7 +96,10 @@ def run_tests(sandbox: Sandbox, task: Task, completion: str, limits: Limits, see
     candidate = Candidate(cell, shared, task.inplace)
     try:
         candidate.load()
-        results = _pairs(task, candidate, seed) if task.pairs else _snippets(task, candidate, prelude)
+        if task.file:
+            results = run_file(task.file, task.module, candidate)
+        else:
+            results = _pairs(task, candidate, seed) if task.pairs else _snippets(task, candidate, prelude)
     except CandidateGone:
         return failing(_why(candidate, cell.kill()))
     finally:
@@ -195,10 +204,8 @@ def _provide(names: dict[str, Any], read: frozenset[str], candidate: Candidate) 
             module = kind.removeprefix("module ")
             if module.partition(".")[0] in sys.stdlib_module_names:
                 names[name] = importlib.import_module(module)
-        elif kind == "exception":
-            names[name] = candidate.exception(name)
         else:
-            names[name] = candidate.function(name)
+            names[name] = candidate.named(name)
 
 
 def _pairs(task: Task, candidate: Candidate, seed: str) -> list[tuple[bool, str]]:

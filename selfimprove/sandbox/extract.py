@@ -4,7 +4,7 @@ Contract: linear in the text, and nothing is compiled here (nesting bombs belong
 ``</think>`` and before the first end-of-turn token; fences as in CommonMark (a closing fence is not
 indented by more than three blanks, so fences in docstrings survive); blocks tagged as another language do not count.
 
-See it work: ``pytest tests/sandbox_code``.
+See it work: ``pytest tests/verifiers/test_unit_tests.py``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Contract: everything here is at the candidate's mercy, so nothing here is trusted: the judge outside checks every byte.
 It never holds a test or an expected value, only the arguments of the call under way. Standard library only.
 
-See it work: ``pytest tests/sandbox_code``.
+See it work: ``pytest tests/verifiers/test_unit_tests.py``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OPERATIONS = {
     "neg": lambda one: -one, "item": lambda one, key: one[key], "enter": lambda one: one.__enter__(),
     "exit": lambda one: one.__exit__(None, None, None), "get": getattr, "set": setattr,
     "setitem": lambda one, key, value: one.__setitem__(key, value), "round": round, "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b, "mul": lambda a, b: a * b,
+    "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "value": lambda one: one,
 }  # fmt: skip
 
 
@@ -45,6 +45,20 @@ def script(channel: int) -> None:
     except SystemExit as end:
         sys.stdout.flush()
         raise SystemExit(end.code if isinstance(end.code, int) or end.code is None else 1) from None
+
+
+def warm() -> None:
+    """Do once what every cell does: what Python sets up at first use is then shared, not set up in each cell."""
+    for _ in range(20):
+        names: dict[str, Any] = {}
+        for code in _program({"blocks": ["import math\ndef one(n: int = 1) -> list:\n    return [n, 'a', 0.5, {}]\n"]}):
+            exec(code, names)
+        server = Server(-1)
+        server.module.__dict__.update(names)
+        call = {"do": "call", "on": {"name": "one"}, "args": pack([1], server.opaque), "kwargs": ["m", []]}
+        loads(dumps(server.handled(loads(dumps(call)))))
+        _kind(names["one"])
+    ast.parse("pass")
 
 
 def serve(channel: int) -> None:
@@ -203,7 +217,7 @@ def _kind(value: Any) -> str:
         return f"module {value.__name__}"
     if isinstance(value, type):
         return "exception" if issubclass(value, BaseException) else "class"
-    return "value"
+    return "function" if callable(value) else "value"
 
 
 def _raised(error: BaseException) -> list[Any]:

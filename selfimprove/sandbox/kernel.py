@@ -12,7 +12,6 @@ import ctypes
 import os
 import platform
 import struct
-import sys
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWCGROUP = 0x10000000, 0x20000000, 0x40000000, 0x02000000
@@ -32,8 +31,10 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVA
 MNT_DETACH = 2
 SIGCHLD = 17
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
+# Calls that keep the lock of the interpreter: to give it up and take it again would copy pages in every cell.
+_LIBC = ctypes.PyDLL(None, use_errno=True)
 _LIBC.syscall.restype = ctypes.c_long
+_SYSCALL, _MOUNT, _PRCTL, _AFTER_FORK = _LIBC.syscall, _LIBC.mount, _LIBC.prctl, _LIBC.PyOS_AfterFork_Child
 _ARM = platform.machine() == "aarch64"
 _CLONE, _PIVOT_ROOT, _CAPSET = (220, 41, 91) if _ARM else (56, 155, 126)
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT, _CLOSE_RANGE = 444, 445, 446, 436
@@ -69,17 +70,16 @@ def unshare(flags: int) -> None:
 
 def clone(flags: int) -> int:
     """Fork into new namespaces: 0 in the child, its process id in the parent."""
-    sys.stdout.flush()
-    process = _call("clone", _LIBC.syscall(_CLONE, flags | SIGCHLD, 0, 0, 0, 0))
+    process = _call("clone", _SYSCALL(_CLONE, flags | SIGCHLD, 0, 0, 0, 0))
     if process == 0:
-        ctypes.pythonapi.PyOS_AfterFork_Child()
+        _AFTER_FORK()
     return process
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
     words = [None if word is None else word.encode() for word in (source, target, kind, data)]
     what = f"mount {target}"
-    _call(what, _LIBC.mount(words[0], words[1], words[2], ctypes.c_ulong(flags), words[3]))
+    _call(what, _MOUNT(words[0], words[1], words[2], ctypes.c_ulong(flags), words[3]))
 
 
 def umount(target: str) -> None:
@@ -87,34 +87,35 @@ def umount(target: str) -> None:
 
 
 def pivot_root(new: str, old: str) -> None:
-    _call("pivot_root", _LIBC.syscall(_PIVOT_ROOT, new.encode(), old.encode()))
+    _call("pivot_root", _SYSCALL(_PIVOT_ROOT, new.encode(), old.encode()))
 
 
 def prctl(option: int, *values: int) -> int:
     padded = [ctypes.c_ulong(value) for value in (*values, 0, 0, 0, 0)[:4]]
-    return _call(f"prctl {option}", _LIBC.prctl(option, *padded))
+    return _call(f"prctl {option}", _PRCTL(option, *padded))
 
 
 def close_from(first: int) -> None:
     """Close every descriptor from ``first`` on."""
-    _call("close_range", _LIBC.syscall(_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(0xFFFFFFFF), 0))
+    _call("close_range", _SYSCALL(_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(0xFFFFFFFF), 0))
 
 
 def drop_capabilities() -> None:
     """Give up every capability of this process."""
     header = struct.pack("=Ii", 0x20080522, 0)
-    _call("capset", _LIBC.syscall(_CAPSET, header, bytes(24)))
+    _call("capset", _SYSCALL(_CAPSET, header, bytes(24)))
 
 
 # -- landlock ------------------------------------------------------------------------------------------------------
 
-_EXECUTE, _READ_FILE, _READ_DIR, _IOCTL = 1, 1 << 2, 1 << 3, 1 << 15
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _TRUNCATE, _IOCTL = 1, 1 << 1, 1 << 2, 1 << 3, 1 << 14, 1 << 15
 READ = _EXECUTE | _READ_FILE | _READ_DIR
+_OF_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL
 
 
 def landlock_abi() -> int:
     """The version of landlock that the kernel has; 0 if none."""
-    return max(0, int(_LIBC.syscall(_LANDLOCK_CREATE, None, 0, 1)))
+    return max(0, int(_SYSCALL(_LANDLOCK_CREATE, None, 0, 1)))
 
 
 def landlock(abi: int, readable: list[str], writable: list[str], devices: list[str]) -> None:
@@ -122,14 +123,15 @@ def landlock(abi: int, readable: list[str], writable: list[str], devices: list[s
     every = (1 << (13 + (abi >= 2) + (abi >= 3))) - 1 | (_IOCTL if abi >= 5 else 0)
     attributes = struct.pack("=QQQ", every, 3 if abi >= 4 else 0, 3 if abi >= 6 else 0)
     size = 24 if abi >= 6 else 16 if abi >= 4 else 8
-    rules = _call("landlock_create_ruleset", _LIBC.syscall(_LANDLOCK_CREATE, attributes, size, 0))
-    for places, access in ((readable, READ), (writable, every), (devices, _READ_FILE | 2)):
+    rules = _call("landlock_create_ruleset", _SYSCALL(_LANDLOCK_CREATE, attributes, size, 0))
+    for places, access in ((readable, READ), (writable, every), (devices, READ | _WRITE_FILE)):
         for place in places:
             where = os.open(place, os.O_PATH | os.O_CLOEXEC)
-            rule = struct.pack("=Qi", access & every, where)
-            _call(f"landlock_add_rule {place}", _LIBC.syscall(_LANDLOCK_ADD, rules, 1, rule, 0))
+            allowed = access & every & (-1 if os.path.isdir(place) else _OF_A_FILE)
+            rule = struct.pack("=Qi", allowed, where)
+            _call(f"landlock_add_rule {place}", _SYSCALL(_LANDLOCK_ADD, rules, 1, rule, 0))
             os.close(where)
-    _call("landlock_restrict_self", _LIBC.syscall(_LANDLOCK_RESTRICT, rules, 0))
+    _call("landlock_restrict_self", _SYSCALL(_LANDLOCK_RESTRICT, rules, 0))
     os.close(rules)
 
 
@@ -173,4 +175,4 @@ def no_new_privileges() -> None:
 
 def seccomp() -> None:
     """Forbid the calls by which a process looks at others, changes namespaces or reaches the network."""
-    _call("seccomp", _LIBC.prctl(22, 2, ctypes.byref(_FPROG), 0, 0))
+    _call("seccomp", _PRCTL(22, 2, ctypes.byref(_FPROG), 0, 0))

@@ -5,7 +5,7 @@ never orders, and takes part in no arithmetic with one, so that no method of the
 with. The candidate's exceptions come as the builtin class they derive from, but for the kinds by which a test ends
 quietly. Once the cell is gone every use raises `CandidateGone`, which no ``except Exception`` of a test swallows.
 
-See it work: ``pytest tests/sandbox_code``.
+See it work: ``pytest tests/verifiers/test_unit_tests.py``.
 """
 
 from __future__ import annotations
@@ -56,6 +56,14 @@ class Candidate:
 
     def function(self, name: str) -> Function:
         return Function(self, {"name": name}, name)
+
+    def named(self, name: str) -> Any:
+        """What the program calls ``name``: a function or class, an exception class, or a value of the moment."""
+        kind = self.names[name]
+        if kind == "exception":
+            return self.exception(name)
+        made = self.function(name)
+        return self.do("value", None, [made]) if kind == "value" else made
 
     def do(self, what: str, on: Any, args: list[Any], kwargs: dict[str, Any] | None = None) -> Any:
         """One request; callbacks that come before its answer are served. Raises what the candidate raised."""
@@ -175,6 +183,10 @@ class Function:
         if name.startswith("_"):
             raise AttributeError(name)
         return self._candidate.do("get", None, [self, name])
+
+    def __instancecheck__(self, instance: Any) -> bool:
+        """``isinstance`` with a class of the candidate's: of its objects only."""
+        return isinstance(instance, Remote) and instance._kind == self.__name__
 
 
 class Remote:

@@ -5,7 +5,7 @@ subclass of int goes over as an int. What is no plain data becomes a handle (``p
 `unpack` accepts any bytes and raises BadValue for what `pack` does not write; what it returns are real builtins. JSON,
 so that nothing in the bytes can be executed.
 
-See it work: ``pytest tests/sandbox_code``.
+See it work: ``pytest tests/verifiers/test_unit_tests.py``.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """The process that makes cells: a bare interpreter behind the outer walls, which clones itself for every check.
 
 Contract: started by `selfimprove.sandbox.client` as ``python -I -S`` before anything heavy is imported; standard
-library only. It lives in namespaces of its own (user if it is not root, net, ipc, uts, pid, mount) under a read-only
-root that shows Python and nothing of the user. Each request makes one cell: new PID and mount namespace, own
-tmpfs, other uid, rlimits, landlock, seccomp. The cell's wall time and its memory are watched from here; it is ended by
-SIGKILL to its namespace's init, which ends all that is in it. The zygote dies with its owner.
+library only. On the strongest rung it lives in namespaces of its own (user if it is not root, net, ipc, uts, pid,
+mount) under a read-only root that shows Python and nothing of the user. Each request makes one cell: new PID and mount
+namespace, own tmpfs, other uid, rlimits, landlock, seccomp. The cell's wall time and its memory are watched from here;
+it is ended by SIGKILL to its namespace's init, which ends all that is in it. On the weaker rungs a cell is a process
+with a folder of its own, and what it leaves behind is found by descent and killed. The zygote dies with its owner.
 
 See it work: ``pytest tests/sandbox``.
 """
@@ -12,6 +13,7 @@ See it work: ``pytest tests/sandbox``.
 from __future__ import annotations
 
 import array
+import contextlib
 import gc
 import importlib
 import json
@@ -25,36 +27,27 @@ from typing import Any
 
 from selfimprove.sandbox import kernel
 
-WATCH_S = 0.03
+WATCH_S, SWEEP_S = 0.03, 5.0
 MIB = 1 << 20
 DEVICES = ("null", "zero", "full", "random", "urandom")
 SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives")
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
 
 
 def main(control: int, settings: dict[str, Any]) -> None:
     """Build the walls, then make cells until the owner closes the control channel."""
     kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != settings["owner"]:
+    if os.getppid() != settings["owner"] and settings["rung"] != "bwrap":  # bwrap ends it with its owner
         os._exit(0)
     os.umask(0o022)  # the owner's may hide the new root from the cells' user
     channel = socket.socket(fileno=control)
+    importlib.import_module("resource")  # once, and not in each cell
     for module in settings["modules"]:  # now: behind the walls their files cannot be seen
-        importlib.import_module(module)
+        importlib.import_module(module).warm()
     try:
-        _namespaces(settings)
-    except OSError as error:
-        _tell(channel, {"broken": str(error)})
-        os._exit(1)
-    child = os.fork()  # into the new PID namespace, as its init
-    if child:
-        channel.close()
-        _, status = os.waitpid(child, 0)
-        os._exit(os.waitstatus_to_exitcode(status) & 255)
-    kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    try:
-        proc = _root(settings)
+        proc = _walled(channel, settings) if settings["rung"] == "namespaces" else os.open("/proc", os.O_RDONLY)
         serve = Zygote(channel, proc, settings)
+        serve.probe()
     except OSError as error:
         _tell(channel, {"broken": str(error)})
         os._exit(1)
@@ -62,6 +55,24 @@ def main(control: int, settings: dict[str, Any]) -> None:
     gc.freeze()
     _tell(channel, {"ready": True})
     serve.forever()
+
+
+def nothing(channel: int) -> None:
+    """What the first cell runs: can a program read Python's library?"""
+    with open(os.__file__):
+        return
+
+
+def _walled(channel: socket.socket, settings: dict[str, Any]) -> int:
+    """Go on as the init of namespaces of its own; returns its /proc."""
+    _namespaces(settings)
+    child = os.fork()  # into the new PID namespace, as its init
+    if child:
+        channel.close()
+        _, status = os.waitpid(child, 0)
+        os._exit(os.waitstatus_to_exitcode(status) & 255)
+    kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    return _root(settings)
 
 
 def _tell(channel: socket.socket, message: dict[str, Any]) -> None:
@@ -132,10 +143,23 @@ class Zygote:
     """Makes one cell at a time, watches it to its end and says how it ended."""
 
     def __init__(self, channel: socket.socket, proc: int, settings: dict[str, Any]) -> None:
-        self.channel, self.proc, self.settings = channel, proc, settings
+        self.channel, self.proc, self.settings, self.made = channel, proc, settings, 0
+        self.walled, self.guarded = settings["rung"] == "namespaces", settings["rung"] != "rlimits"
         self.abi = kernel.landlock_abi()
-        if self.abi < 1:
+        if self.guarded and self.abi < 1:
             raise OSError("landlock: this kernel has none")
+        if not self.walled:
+            kernel.prctl(PR_SET_CHILD_SUBREAPER, 1)  # what a cell leaves behind becomes a child of this process
+            places = [*SYSTEM, *settings["readable"]]
+            settings["visible"] = [place for place in places if os.path.exists(place)]
+
+    def probe(self) -> None:
+        """Make one cell. Raises OSError if that fails."""
+        limits = {"wall_s": 5.0, "memory_mb": 512, "disk_mb": 1, "files": 32, "processes": 8}
+        request = {**limits, "entry": "selfimprove.sandbox.zygote:nothing"}
+        ended = self.cell(request, [os.open("/dev/null", os.O_RDWR)])
+        if (ended["how"], ended["code"]) != ("exit", 0):
+            raise OSError(f"no cell can be made that reads {os.__file__} ({ended['how']} {ended['code']})")
 
     def forever(self) -> None:
         while True:
@@ -149,9 +173,11 @@ class Zygote:
 
     def cell(self, request: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
         began = time.monotonic()
-        child = kernel.clone(kernel.CLONE_NEWPID | kernel.CLONE_NEWNS)
+        home = "/tmp" if self.walled else self._home()
+        request["processes"] += self._others()
+        child = kernel.clone(kernel.CLONE_NEWPID | kernel.CLONE_NEWNS if self.walled else 0)
         if child == 0:
-            self._become(request, descriptors)
+            self._become(request, descriptors, home)
         for number in descriptors:
             os.close(number)
         pid = os.pidfd_open(child)
@@ -160,7 +186,10 @@ class Zygote:
         finally:
             os.close(pid)
         _, status, usage = os.wait4(child, 0)
-        self._reap()
+        if self.walled:
+            self._reap()
+        else:
+            self._sweep(home)
         code = os.waitstatus_to_exitcode(status)
         return {
             "how": how or ("exit" if code >= 0 else "signal"),
@@ -197,12 +226,56 @@ class Zygote:
         """MiB of all processes of the cell: what each has resident, and if that is much, its share of it."""
         import resource
 
-        processes = [name for name in os.listdir(self.proc) if name.isdecimal() and name != "1"]
+        processes = self._processes()
         pages = sum(self._read(f"{name}/statm", 1) for name in processes)
         total = pages * (resource.getpagesize() >> 10) >> 10
         if total > limit_mb:
             total = sum(self._read(f"{name}/smaps_rollup", 0, b"Pss:") for name in processes) >> 10
         return total
+
+    def _processes(self) -> list[int]:
+        """All processes of the cell: those of the namespace, or else those that descend from this process."""
+        found = [int(name) for name in os.listdir(self.proc) if name.isdecimal()]
+        if self.walled:
+            return [number for number in found if number != 1]
+        parents = {number: self._read(f"{number}/status", 0, b"PPid:") for number in found}
+        cell: list[int] = []
+        layer = [os.getpid()]
+        while layer:
+            layer = [number for number, parent in parents.items() if parent in layer]
+            cell += layer
+        return cell
+
+    def _others(self) -> int:
+        """Threads that count against this user's limit without being of the cell: none in a user namespace."""
+        if self.settings["user"] or self.settings["rung"] in ("namespaces", "bwrap"):
+            return 0
+        mine = [name for name in os.listdir(self.proc) if name.isdecimal()]
+        mine = [name for name in mine if self._read(f"{name}/status", 0, b"Uid:") == os.getuid()]
+        return sum(self._read(f"{name}/status", 0, b"Threads:") for name in mine)
+
+    def _home(self) -> str:
+        """A folder for a cell that has no file system of its own."""
+        self.made += 1
+        home = f"{self.settings['scratch']}/cell-{self.made}"
+        os.mkdir(home, 0o700)
+        if self.settings["user"]:
+            os.chown(home, self.settings["user"], self.settings["user"])
+        return home
+
+    def _sweep(self, home: str) -> None:
+        """End what a cell without a namespace has left: processes, then files."""
+        import shutil  # heavy, and needed on the weaker rungs only
+
+        until = time.monotonic() + SWEEP_S
+        while left := self._processes():
+            if time.monotonic() > until:
+                os._exit(1)  # the owner takes that for an error and starts another
+            for number in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGKILL)
+            self._reap()
+        shutil.rmtree(home, ignore_errors=True)
 
     def _read(self, name: str, field: int, line: bytes = b"") -> int:
         try:
@@ -226,10 +299,10 @@ class Zygote:
         except ChildProcessError:
             return
 
-    def _become(self, request: dict[str, Any], descriptors: list[int]) -> None:
+    def _become(self, request: dict[str, Any], descriptors: list[int], home: str) -> None:
         """In the cell: put up the inner walls, run the entry, end. Never returns."""
         try:
-            self._lock(request, descriptors)
+            self._lock(request, descriptors, home)
             module, _, name = request["entry"].partition(":")
             getattr(sys.modules[module], name)(3)
             os._exit(0)
@@ -238,15 +311,19 @@ class Zygote:
         except BaseException:  # the wall of the sandbox: whatever happens in a cell ends the cell
             os._exit(1)
 
-    def _lock(self, request: dict[str, Any], descriptors: list[int]) -> None:
+    def _lock(self, request: dict[str, Any], descriptors: list[int], home: str) -> None:
         import resource
 
         user = self.settings["user"]
-        kernel.mount(
-            "tmpfs", "/tmp", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV,
-            f"size={request['disk_mb']}m,nr_inodes=10000,mode=700" + (f",uid={user},gid={user}" if user else ""),
-        )  # fmt: skip
-        os.chdir("/tmp")
+        if self.walled:
+            kernel.mount(
+                "tmpfs", home, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV,
+                f"size={request['disk_mb']}m,nr_inodes=10000,mode=700" + (f",uid={user},gid={user}" if user else ""),
+            )  # fmt: skip
+        else:
+            os.setsid()
+            os.environ["HOME"] = os.environ["TMPDIR"] = home
+        os.chdir(home)
         null = os.open("/dev/null", os.O_RDWR)
         stdin, stdout = (descriptors[1], descriptors[2]) if len(descriptors) > 2 else (null, null)
         moved = [os.dup2(number, 100 + at) for at, number in enumerate((stdin, stdout, null, descriptors[0]))]
@@ -271,8 +348,10 @@ class Zygote:
             os.setresuid(user, user, user)
         kernel.drop_capabilities()
         kernel.prctl(PR_SET_DUMPABLE, 0)
-        kernel.landlock(self.abi, self.settings["visible"], ["/tmp"], [f"/dev/{name}" for name in DEVICES])
-        kernel.seccomp()
+        if self.guarded:
+            devices = ["/dev"] if self.walled else [f"/dev/{name}" for name in DEVICES]
+            kernel.landlock(self.abi, self.settings["visible"], [home], devices)
+            kernel.seccomp()
 
 
 def frame_read(descriptor: int) -> bytes | None:

@@ -21,7 +21,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any, Self
 
-from selfimprove.errors import ConfigError
+from selfimprove.errors import ConfigError, PreconditionError
 from selfimprove.types import Problem, Sample, Verdict, erring
 from selfimprove.verify.child import Child, Job
 from selfimprove.verify.concurrent import AT_ONCE
@@ -80,6 +80,7 @@ class VerifierPool:
         self._selector = selectors.DefaultSelector()
         self._job_number, self._failed_starts, self._loaded, self._closed = 0, 0, False, False
         self._source: str | None = None
+        self._facts: dict[str, str] = {}
         self._unit_s = _TARGET_S / 8  # a guess until jobs have come back
 
     @cached_property
@@ -125,12 +126,16 @@ class VerifierPool:
                 break
         return [self._take(self._finished.popleft()) for _ in range(len(self._finished))]
 
-    def check(self) -> None:
-        """Load the verifier in a worker and judge nothing. Raises ConfigError if it cannot be loaded."""
+    def check(self) -> dict[str, str]:
+        """Load the verifier in a worker and judge nothing; what its ``facts()`` say of where it judges, if it has any.
+
+        Raises ConfigError if it cannot be loaded, PreconditionError if this machine lacks what it needs.
+        """
         while not any(child.ready for child in self._children):
             if not self._children:
                 self._start()
             self._step(START_S)
+        return self._facts
 
     def close(self) -> None:
         """Kill all workers and what they started. Chunks that were not finished are dropped."""
@@ -183,8 +188,10 @@ class VerifierPool:
     def _answer(self, child: Child, message: Any) -> None:
         if isinstance(message, dict):
             if "broken" in message:
-                raise ConfigError(message["broken"])
+                missing = message.get("code") == PreconditionError.code
+                raise (PreconditionError if missing else ConfigError)(message["broken"])
             child.leaving = message == LEAVING
+            self._facts = message.get("ready", self._facts)
             child.ready = self._loaded = True
             self._failed_starts = 0
             return

@@ -25,7 +25,6 @@ from selfimprove.types import Message, Outcome, Problem, Sample, Verdict
 
 Unit = tuple[Problem, Sequence[Sample]]
 MAX_REPLY = 64 * 2**20
-READY = {"ready": True}
 LEAVING = {"leaving": True}
 """Said by a worker that ends itself, through no fault of the samples it has not judged."""
 
@@ -100,13 +99,17 @@ def _verdict_row(v: Verdict) -> list[Any]:
 
 
 def decode_reply(payload: bytes) -> Any:
-    """A worker's message: `READY`, `LEAVING`, ``{"broken": why}`` or ``(number, first, verdicts of each unit)``.
+    """A worker's message: ``{"ready": facts}``, `LEAVING`, ``{"broken": why, "code": name}`` or ``(number, first,
+    verdicts of each unit)``.
 
     Raises ValueError for anything else: something other than the worker wrote to its channel.
     """
     message = json.loads(payload)
-    if isinstance(message, dict) and (message in (READY, LEAVING) or isinstance(message.get("broken"), str)):
-        return message
+    if isinstance(message, dict):
+        facts = message.get("ready")
+        ready = isinstance(facts, dict) and all(isinstance(value, str) for value in facts.values())
+        if ready or message == LEAVING or isinstance(message.get("broken"), str):
+            return message
     if not isinstance(message, list) or len(message) != 3 or not isinstance(message[2], list):
         raise ValueError("not a reply")
     number, first, units = message

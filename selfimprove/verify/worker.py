@@ -27,7 +27,6 @@ from selfimprove.verify.forms import Form, form_of, load
 from selfimprove.verify.verdicts import describe, normalise, normalise_all
 from selfimprove.verify.wire import (
     LEAVING,
-    READY,
     Progress,
     Unit,
     decode_job,
@@ -57,10 +56,12 @@ def main(arguments: list[str]) -> None:
     _prepare(setup)
     try:
         verifier = load(setup["spec"], setup["args"])
+        facts = verifier.facts() if hasattr(verifier, "facts") else {}
+        ready = encode_notice({"ready": {str(name): str(value) for name, value in facts.items()}})
     except BaseException as error:  # the process wall: whatever a user's module does while loading is reported
-        _write(channel, encode_notice({"broken": _load_failure(error)}))
+        _write(channel, encode_notice({"broken": _load_failure(error), "code": getattr(error, "code", "")}))
         _end()
-    _write(channel, encode_notice(READY))
+    _write(channel, ready)
     Judge(channel, progress, verifier, form_of(setup["spec"]), setup["threshold"], setup["timeout_s"]).serve()
 
 

@@ -18,7 +18,8 @@ from typing import Any
 import psutil
 import pytest
 
-from selfimprove.sandbox import CellGarbage, CellTimeout, Ended, Limits, Sandbox
+from selfimprove.sandbox import CellGarbage, CellTimeout, Ended, Limits, Sandbox, SandboxUnavailable
+from selfimprove.sandbox.client import LADDER
 from selfimprove.sandbox.code import SCRIPT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox needs Linux")
@@ -26,9 +27,16 @@ WALL_S = 1.5
 QUICK = Limits(wall_s=WALL_S, memory_mb=200)
 
 
+def on(rung: str) -> Sandbox:
+    """A sandbox that stands on this rung and on no other."""
+    made = Sandbox("rlimits")
+    made._allowed = (rung,)
+    return made
+
+
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as made:
+    with on("namespaces") as made:
         yield made
 
 
@@ -103,9 +111,31 @@ def test_what_a_cell_cannot_reach(sandbox: Sandbox, what: str) -> None:
 
 
 def test_a_cell_sees_nothing_of_the_one_before(sandbox: Sandbox) -> None:
-    first, _ = run(sandbox, "open('/tmp/left','w').write('x'); import os; os.environ['LEFT']='x'; print(os.getpid())")
-    second, _ = run(sandbox, "import os; print(os.listdir('/tmp'), 'LEFT' in os.environ, os.getpid())")
-    assert (first.code, second.stdout) == (0, b"[] False 1\n")
+    first, _ = run(sandbox, "open('left','w').write('x'); import os; os.environ['LEFT']='x'")
+    second, _ = run(sandbox, "import os; print(os.listdir('.'), 'LEFT' in os.environ)")
+    assert (first.code, second.stdout) == (0, b"[] False\n")
+
+
+def test_a_cell_is_alone_in_its_namespace() -> None:
+    with on("namespaces") as sandbox:
+        assert run(sandbox, "import os; print(os.getpid(), os.listdir('/tmp'))")[0].stdout == b"1 []\n"
+
+
+def test_the_strongest_rung_is_taken() -> None:
+    for weakest in LADDER:
+        with Sandbox(weakest) as sandbox:
+            assert sandbox.start() == sandbox.rung == "namespaces"
+    with pytest.raises(ValueError, match="isolation 'none' is none of namespaces"):
+        Sandbox("none")
+
+
+def test_a_machine_that_allows_too_little_is_refused() -> None:
+    sandbox = Sandbox("bwrap")
+    sandbox._allowed = ("bwrap",)  # the root user has none
+    if os.geteuid() == 0:
+        with pytest.raises(SandboxUnavailable, match="bwrap: ") as raised:
+            sandbox.start()
+        assert "landlock or rlimits" in raised.value.hint and raised.value.exit_code == 5
 
 
 def test_hosts_temporary_files_are_not_there(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -151,9 +181,21 @@ def test_what_it_used_is_measured(sandbox: Sandbox) -> None:
     assert heavy.memory_mb > light.memory_mb + 50 and heavy.cpu_s > light.cpu_s
 
 
+UNHINDERED = {"kills everybody", "attaches to its parent"}
+"""What limits alone do not stop."""
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv")
-def test_it_holds_for_a_user_without_privileges(tmp_path: Path) -> None:
-    """The same programs, run by nobody, with a Python that nobody can read."""
+@pytest.mark.parametrize(
+    "user, rung",
+    [
+        (65534, "namespaces"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((65534, "bwrap"), (65534, "landlock"))),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((65534, "rlimits"), (0, "landlock"))),
+    ],
+)
+def test_it_holds_on_each_rung(tmp_path: Path, user: int, rung: str) -> None:
+    """The same programs, run by nobody and by root, with a Python that everybody can read."""
     python = shutil.which("python3", path="/usr/bin:/bin")
     if python is None:
         pytest.skip("no Python that other users can run")
@@ -167,18 +209,30 @@ def test_it_holds_for_a_user_without_privileges(tmp_path: Path) -> None:
     (tmp_path / "try.py").write_text(UNPRIVILEGED)
     for path in (tmp_path, *tmp_path.parents[:3]):
         path.chmod(0o755)
-    command = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", python, str(tmp_path / "try.py")]
+    command = [
+        "setpriv",
+        "--reuid",
+        str(user),
+        "--regid",
+        str(user),
+        "--clear-groups",
+        python,
+        str(tmp_path / "try.py"),
+    ]
+    limits_alone = rung == "rlimits"
+    hostile = {how: program for how, program in HOSTILE.items() if not limits_alone or how not in UNHINDERED}
+    forbidden = {} if limits_alone else FORBIDDEN
     found = subprocess.run(
-        [*command, json.dumps(HOSTILE), json.dumps(FORBIDDEN)], capture_output=True, text=True, cwd="/", timeout=120,
+        [*command, rung, json.dumps(hostile), json.dumps(forbidden)], capture_output=True, text=True, cwd="/", timeout=120,
         env={"PATH": "/usr/bin:/bin"},
     )  # fmt: skip
     if "cannot be isolated" in found.stderr:
         pytest.skip(found.stderr.strip().rpartition("\n")[2])
     results: dict[str, Any] = json.loads(found.stdout)
-    assert set(results) == {*HOSTILE, *FORBIDDEN, "good"}
+    assert set(results) == {*hostile, *forbidden, "good"}
     assert results.pop("good") == ["exit", 0, "fine\n"]
     assert not [name for name, (how, code, _) in results.items() if (how, code) == ("exit", 0)]
-    assert not [name for name in HOSTILE if results[name][2] > 2.5]
+    assert not [name for name in hostile if results[name][2] > 2.5]
 
 
 UNPRIVILEGED = """
@@ -186,8 +240,9 @@ import json, sys, time
 sys.path.insert(0, __file__.rpartition("/")[0])
 from selfimprove.sandbox.client import CellGarbage, CellTimeout, Limits, Sandbox
 results = {}
-with Sandbox() as sandbox:
-    for programs in map(json.loads, sys.argv[1:]):
+with Sandbox("rlimits") as sandbox:
+    sandbox._allowed = (sys.argv[1],)
+    for programs in map(json.loads, sys.argv[2:]):
         for name, program in programs.items():
             began = time.monotonic()
             job = json.dumps({"blocks": [program]}).encode()

@@ -50,6 +50,36 @@ TRIPLE = {
 }
 TRIPLES = {"entry_point": "triple", "io": [[[2], 6], [[-5], -15], [[0], 0], [[7], 21]]}
 
+PYTEST = """
+import unittest
+import pytest
+from solution import LIMIT, Box, Wrong, box, triple
+
+@pytest.fixture
+def seven():
+    return 7
+
+@pytest.mark.parametrize("n", [0, -2, 5])
+def test_values(n):
+    assert triple(n) == 3 * n
+
+def test_fixture(seven, tmp_path):
+    assert triple(seven) == pytest.approx(21.0) and LIMIT == 9
+
+def test_raises():
+    with pytest.raises(Wrong, match="much"):
+        triple(10)
+
+class TestBox(unittest.TestCase):
+    def test_box(self):
+        self.assertEqual(box(4).n, 4)
+        self.assertIsInstance(box(4), Box)
+
+@pytest.mark.skip
+def test_never():
+    assert False
+"""
+
 HONEST: dict[str, tuple[Any, str]] = {
     "plain": (TRIPLE, "def triple(n):\n    return 3 * n"),
     "pairs": (TRIPLES, "```python\ntriple = lambda n: n * 3\n```"),
@@ -81,6 +111,9 @@ HONEST: dict[str, tuple[Any, str]] = {
               "import sys\nn, *x = map(int, sys.stdin.read().split())\nprint(sum(x))"),
     "stdin, fileinput": ({"stdin_tests": [{"input": "a\nb\n", "output": "b\na\n"}]},
                          "import fileinput\nfor l in reversed(list(fileinput.input())): print(l.strip(), ' ')"),
+    "pytest file": ({"pytest": PYTEST}, "LIMIT = 9\nclass Wrong(Exception): pass\nclass Box:\n    def __init__(s, n): s.n = n\n"
+                    "def triple(n):\n    if n > LIMIT: raise Wrong('too much')\n    return 3 * n\ndef box(n): return Box(n)"),
+    "pytest file, another module": ({"pytest": "import mine\ndef test_it(): assert mine.f() == 1", "module": "mine"}, "def f(): return 1"),
 }  # fmt: skip
 
 TRICKS: dict[str, tuple[Any, str]] = {
@@ -111,6 +144,14 @@ TRICKS: dict[str, tuple[Any, str]] = {
                          "            if isinstance(v, dict) and 'tests' in v: return 3 * n\n        f = f.f_back\n    return 0"),
     "empties the arguments": ({"tests": ["x = [3, 1, 2]\nassert f(x) == sorted(x)"], "entry_point": "f"}, "def f(x):\n    x.clear()\n    return []"),
     "a thread answers later": (TRIPLE, "import threading, os\nthreading.Timer(0.01, lambda: os._exit(0)).start()\nimport time\ndef triple(n):\n    time.sleep(1)\n    return 0"),
+    "pytest: nothing imported": ({"pytest": PYTEST}, "def triple(n): return 3 * n"),
+    "pytest: equal to all": ({"pytest": "from solution import f\ndef test_it(): assert f() == 3"}, "class A:\n    def __eq__(s, o): return True\ndef f(): return A()"),
+    "pytest: exits": ({"pytest": "from solution import f\ndef test_it(): assert f() == 3"}, "import os\ndef f(): os._exit(0)"),
+    "pytest: skips": ({"pytest": "from solution import f\ndef test_it(): assert f() == 3"},
+                      "class Skipped(Exception): pass\ntry:\n    import pytest\nexcept ImportError:\n    pass\ndef f():\n"
+                      "    try:\n        pytest.skip('no')\n    except NameError:\n        raise Skipped('no')"),
+    "pytest: patches it": ({"pytest": "from solution import f\ndef test_it(): assert f() == 3"},
+                           "import os\nfor n in ('conftest.py', 'test_solution.py'):\n    open(n, 'w').write('')\ndef f(): return 1"),
     "nothing": (TRIPLE, ""),
     "refusal": (TRIPLE, "I'm sorry, I cannot help with that."),
     "other name": (TRIPLE, "def tripel(n): return 3 * n"),
@@ -136,6 +177,16 @@ def test_tricks_fail(judge: unit_tests, name: str) -> None:
     tests, completion = TRICKS[name]
     verdict = judge(problem(tests), sample(completion))
     assert verdict.outcome == "fail" and verdict.reason
+
+
+def test_pytest_files_give_partial_scores_and_their_own_faults_are_errors(judge: unit_tests) -> None:
+    text = "import solution\nimport pytest\n@pytest.mark.parametrize('n', range(4))\ndef test_it(n): assert solution.f(n) == 2 * n"
+    verdict = judge(problem({"pytest": text}), sample("def f(n): return 2 * (n % 3)"))
+    assert (verdict.outcome, verdict.score, verdict.steps) == ("fail", 0.75, (1.0, 1.0, 1.0, 0.0))
+    for broken in ("def test_it(:", "import nowhere_at_all\ndef test_it(): pass"):
+        with pytest.raises(ValueError, match="problem 'p' has a pytest file that"):
+            judge(problem({"pytest": broken}), sample("def f(n): return 1"))
+    assert "no test ran" in judge(problem({"pytest": "import solution"}), sample("def f(n): return 1")).reason
 
 
 def test_partial_scores_follow_the_tests(judge: unit_tests) -> None:
@@ -167,12 +218,12 @@ def test_helpers_of_the_prompt_are_the_prompts(judge: unit_tests) -> None:
 def test_through_the_pool_while_others_misbehave() -> None:
     endless = "def triple(n):\n    while True: pass"
     items = [
-        (problem(TRIPLE), sample(endless if i % 10 == 0 else "def triple(n): return 3*n", f"s{i}")) for i in range(60)
+        (problem(TRIPLE), sample(endless if i % 10 == 0 else "def triple(n): return 3*n", f"s{i}")) for i in range(111)
     ]
     with VerifierPool({"name": "unit_tests", "args": {"time_limit_s": 0.3}}, workers=2) as pool:
         pool.submit(1, items)
         found: list[Verdict] = collect(pool)[1]
-    assert [v.outcome for v in found] == ["fail" if i % 10 == 0 else "pass" for i in range(60)]
+    assert [v.outcome for v in found] == ["fail" if i % 10 == 0 else "pass" for i in range(111)]
 
 
 @pytest.mark.skipif(not CASES.is_file(), reason="the shared cases are not here")

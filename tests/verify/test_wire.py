@@ -126,6 +126,6 @@ def test_progress_is_seen_through_another_mapping() -> None:
 
 
 def test_notices_are_read_back() -> None:
-    for notice in (wire.READY, wire.LEAVING, {"broken": "why"}):
+    for notice in ({"ready": {"isolation": "namespaces"}}, wire.LEAVING, {"broken": "why"}):
         assert wire.decode_reply(payload(wire.encode_notice(notice))) == notice
         assert json.loads(payload(wire.encode_notice(notice))) == notice
