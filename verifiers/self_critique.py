@@ -95,8 +95,11 @@ class self_critique:
             elif self.mode == "pairwise":
                 found.append(self._against(shares[sample.id], "share of pairs won"))
             elif self.mode == "likelihood":
-                yes, no = (reply.logprob or 0.0 for reply in islice(stream, 2))
-                found.append(self._against(aggregating.expected((1.0, 0.0), (yes, no)), "probability of yes"))
+                yes, no = (reply.logprob for reply in islice(stream, 2))
+                if yes is None or no is None:
+                    found.append(erring("unscored", "the judge gave no probability of yes and no"))
+                else:
+                    found.append(self._against(aggregating.expected((1.0, 0.0), (yes, no)), "probability of yes"))
             elif self.mode == "steps":
                 found.append(self._stepwise(sample, stream))
             else:

@@ -9,6 +9,7 @@ See it work: ``pytest tests/verifiers/test_unit_tests.py``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from selfimprove import Problem, Sample, Verdict, sandbox
@@ -19,8 +20,9 @@ JUDGES_CASES = ("code",)
 class unit_tests:
     """Options: ``time_limit_s`` of the whole candidate (its tests may set their own), ``memory_mb``, ``disk_mb``,
     ``processes``, and ``isolation``: the weakest rung of the sandbox's ladder (``namespaces``, ``bwrap``, ``landlock``,
-    ``rlimits``) that is good enough; the run records which one it got. ``Problem.tests`` has one of the forms of
-    `selfimprove.sandbox.task_of`.
+    ``rlimits``) that is good enough; the run records which one it got. Programs may import what is installed here;
+    ``preload`` names modules that most of them need (``[numpy]``), to be imported once. ``Problem.tests`` has one of
+    the forms of `selfimprove.sandbox.task_of`.
 
     The verdict's ``score`` is the share of tests passed, ``steps`` holds each one's result, and ``measured`` the
     seconds of CPU and the MiB that the candidate used.
@@ -33,9 +35,10 @@ class unit_tests:
         disk_mb: int = 16,
         processes: int = 48,
         isolation: str = "bwrap",
+        preload: Sequence[str] = (),
     ) -> None:
         self.limits = sandbox.Limits(time_limit_s, memory_mb, disk_mb, processes)
-        self.sandbox = sandbox.Sandbox(isolation)
+        self.sandbox = sandbox.Sandbox(isolation, preload)
 
     def facts(self) -> dict[str, str]:
         """Where it judges. Raises SandboxUnavailable if this machine cannot isolate programs well enough."""

@@ -1,9 +1,8 @@
 """Procedural puzzles of the reasoning-gym package (over 100 tasks): its questions and answers, as text.
 
-Contract: needs ``pip install reasoning-gym`` (0.1.25 tried). Only the text of questions and answers is taken; the
-package's own scorers are not used, because some of them evaluate what a model wrote as code: judge with a verifier.
-A task with several right answers per question lists one of them. ``task_args`` are the task's own settings;
-rows name the task in ``puzzle``.
+Contract: needs ``pip install reasoning-gym`` (0.1.25 tried). A task with several right answers per question lists one
+of them in ``answer``; ``tests`` holds what the package's own scorer needs, where that can be written down, for the
+verifier ``puzzle_score``. ``task_args`` are the task's own settings; rows name the task in ``puzzle``.
 
 See it work: ``pytest tests/problems/test_reasoning_gym.py``.
 """
@@ -12,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +20,7 @@ from selfimprove.errors import PreconditionError
 _TRIES_PER_PROBLEM = 20
 
 
-def reasoning_gym(n: int, seed: int = 0, *, task: str, **task_args: Any) -> Iterator[dict[str, str]]:
+def reasoning_gym(n: int, seed: int = 0, *, task: str, **task_args: Any) -> Iterator[dict[str, Any]]:
     """``n`` problems with distinct questions of one task (``chain_sum``, ``leg_counting``, ...).
 
     Raises PreconditionError without the package, ValueError for an unknown task, for settings that the task refuses
@@ -41,7 +41,16 @@ def reasoning_gym(n: int, seed: int = 0, *, task: str, **task_args: Any) -> Iter
     return _rows(n, entries, task)
 
 
-def _rows(n: int, entries: Any, task: str) -> Iterator[dict[str, str]]:
+def _scorable(entries: Any, entry: Any, task: str) -> dict[str, Any]:
+    """What the scorer needs; nothing for tasks whose entries cannot be written down, or whose answers do not score."""
+    try:
+        plain = json.loads(json.dumps(entry, allow_nan=False))
+    except (TypeError, ValueError):
+        return {}
+    return {"tests": {"task": task, "entry": plain}} if entries.score_answer(plain["answer"], plain) == 1.0 else {}
+
+
+def _rows(n: int, entries: Any, task: str) -> Iterator[dict[str, Any]]:
     seen: set[str] = set()
     for place in range(n * _TRIES_PER_PROBLEM):
         if len(seen) == n:
@@ -49,6 +58,7 @@ def _rows(n: int, entries: Any, task: str) -> Iterator[dict[str, str]]:
         entry = entries[place]
         if entry["question"] not in seen and entry["answer"] is not None:
             seen.add(entry["question"])
-            yield {"prompt": entry["question"], "answer": str(entry["answer"]), "puzzle": task}
+            row = {"prompt": entry["question"], "answer": str(entry["answer"]), "puzzle": task}
+            yield row | _scorable(entries, entry, task)
     if len(seen) < n:
         raise ValueError(f"reasoning-gym task {task!r} has only {len(seen)} distinct questions of {n}; lower n")

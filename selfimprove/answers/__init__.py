@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from selfimprove.answers.golds import Known, known
     from selfimprove.answers.latex import parse
     from selfimprove.answers.policy import Policy
-    from selfimprove.answers.reading import Answer, final, joined, read
+    from selfimprove.answers.reading import Answer, final, joined, read, stated
     from selfimprove.answers.symbolic import HelperLost
 
 _HOMES = {
@@ -32,6 +32,7 @@ _HOMES = {
     "concluded": "extraction",
     "difference": "compare",
     "final": "reading",
+    "stated": "reading",
     "joined": "reading",
     "known": "golds",
     "last_line": "extraction",
@@ -60,6 +61,7 @@ __all__ = [
     "parse",
     "read",
     "same_text",
+    "stated",
 ]
 
 

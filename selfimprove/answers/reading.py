@@ -134,6 +134,14 @@ def _key(text: str) -> str:
     return key[1] if len(key) == 3 and key[0] + key[2] in ("()", "[]") else key
 
 
+def stated(completion: str) -> str | None:
+    """The answer that a completion marks (``####``, ``\\boxed{}``, "the answer is"), as it stands there."""
+    from selfimprove.answers import extraction
+
+    found = extraction.marked(own_words(completion)[-100_000:], True)
+    return None if found is None or found.problem else found.text
+
+
 def final(completion: str) -> str | None:
     """The final answer of a completion in one spelling, so that votes can be counted; None if it states none."""
     from selfimprove.answers import extraction

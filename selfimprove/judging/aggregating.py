@@ -81,25 +81,27 @@ def elo(first_wins: Sequence[Sequence[float]], rounds: int = 200) -> list[float]
 
 
 def mutual(
-    passes: Sequence[Sequence[bool]], damping: float = 0.85, rounds: int = 100
+    passes: Sequence[Sequence[bool]], damping: float = 0.85, rounds: int = 10
 ) -> tuple[list[float], list[float]]:
     """Scores of programs and of tests that raise each other: ``passes[i][j]`` says that program i passes test j.
 
-    Both sum to their number. score_i = (1 - d) + d * sum over passed tests of score_j / programs that pass j, and the
-    same the other way round. Source: Zhang et al. 2024, arXiv 2410.05605 (CodeDPO), section 3.2, in the form of
-    PageRank.
+    All begin at 1; score_i becomes (1 - d) * score_i + d * the sum of the scores of the tests that program i passes,
+    and the same the other way round. The published update grows without bound, so after each round all are divided by
+    one number, which changes no order; the best program and the best test come out as 1. Source: Zhang et al. 2024,
+    arXiv 2410.05605 (CodeDPO), section 3.2.
     """
     programs, tests = len(passes), len(passes[0]) if passes else 0
     left, right = [1.0] * programs, [1.0] * tests
-    by_test = [sum(passes[i][j] for i in range(programs)) for j in range(tests)]
-    by_program = [sum(row) for row in passes]
     for _ in range(rounds):
-        left = [
-            1 - damping + damping * sum(right[j] / by_test[j] for j in range(tests) if passes[i][j])
-            for i in range(programs)
-        ]
-        right = [
-            1 - damping + damping * sum(left[i] / by_program[i] for i in range(programs) if passes[i][j])
-            for j in range(tests)
-        ]
-    return left, right
+        earned = [sum(right[j] for j in range(tests) if passes[i][j]) for i in range(programs)]
+        lent = [sum(left[i] for i in range(programs) if passes[i][j]) for j in range(tests)]
+        left = [(1 - damping) * old + damping * new for old, new in zip(left, earned, strict=True)]
+        right = [(1 - damping) * old + damping * new for old, new in zip(right, lent, strict=True)]
+        largest = max([*left, *right], default=1.0)
+        left, right = [value / largest for value in left], [value / largest for value in right]
+    return _to_best(left), _to_best(right)
+
+
+def _to_best(scores: Sequence[float]) -> list[float]:
+    best = max(scores, default=0.0)
+    return [score / best if best else 0.0 for score in scores]

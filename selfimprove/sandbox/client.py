@@ -17,29 +17,23 @@ from __future__ import annotations
 import json
 import os
 import select
-import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any, Self
 
 from selfimprove.errors import PreconditionError
+from selfimprove.sandbox import places
 
 MAX_FRAME = 16 << 20
 START_S, GRACE_S = 30.0, 1.0
 MODULES = ("selfimprove.sandbox.inside",)
 LADDER = ("namespaces", "bwrap", "landlock", "rlimits")
-_STARTER = (
-    "import sys,types\n"
-    "for name,where in (('selfimprove',{0!r}),('selfimprove.sandbox',{1!r})):\n"
-    "    module=types.ModuleType(name);module.__path__=[where];sys.modules[name]=module\n"
-    "import json\nfrom selfimprove.sandbox import zygote\n"
-    "zygote.main(int(sys.argv[1]),json.loads(sys.argv[2]))\n"
-)
 
 
 class SandboxUnavailable(PreconditionError):
@@ -85,13 +79,17 @@ class Ended:
 class Sandbox:
     """One zygote, started at first use and ended by `close`, or with this process; ``weakest`` is a rung of `LADDER`.
 
-    ``rung`` says which one it has, once started.
+    Programs may import what is installed beside this package; the modules in ``preload`` are imported once, before the
+    first cell. ``rung`` says how strong its walls are, once started.
     """
 
-    def __init__(self, weakest: str = "bwrap") -> None:
+    def __init__(self, weakest: str = "bwrap", preload: Sequence[str] = ()) -> None:
         if weakest not in LADDER:
             raise ValueError(f"isolation {weakest!r} is none of {', '.join(LADDER)}")
-        self.rung = ""
+        missing = [name for name in preload if find_spec(name.partition(".")[0]) is None]
+        if missing:
+            raise ValueError(f"preload names {', '.join(missing)}, which is not installed here")
+        self.rung, self._preload = "", list(preload)
         self._allowed = LADDER[: LADDER.index(weakest) + 1]
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -137,10 +135,9 @@ class Sandbox:
 
     def _start(self, rung: str) -> str | None:
         """Start the zygote on ``rung``; why it cannot, or None."""
-        prefix = _bubble() if rung == "bwrap" else []
+        prefix = places.bubble() if rung == "bwrap" else []
         if prefix is None:
             return "bubblewrap is not installed" if os.geteuid() else "the root user needs no bubblewrap"
-        home = Path(__file__).resolve().parent
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._scratch = tempfile.TemporaryDirectory(prefix="selfimprove-cell-", ignore_cleanup_errors=True)
         scratch = os.path.realpath(self._scratch.name)
@@ -154,19 +151,19 @@ class Sandbox:
             "user": 60000 + os.getpid() % 5000 if root else 0,
             "mountpoint": scratch,
             "scratch": "/tmp" if rung == "bwrap" else scratch,
-            "readable": _python_places(),
+            "readable": places.python(),
             "visible": ["/"],
-            "modules": MODULES,
+            "path": places.packages(),
+            "modules": [*MODULES, *self._preload],
         }
-        code = _STARTER.format(str(home.parent), str(home))
-        python = [sys.executable, "-I", "-S", "-B", "-c", code, str(theirs.fileno()), json.dumps(settings)]
+        python = places.starter(theirs.fileno(), settings)
         self._process = subprocess.Popen(
             [*prefix, *python],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={"LANG": "C.UTF-8", "HOME": "/tmp", "PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0"},
+            env=places.ENVIRONMENT,
             cwd="/",
         )
         theirs.close()
@@ -345,39 +342,3 @@ def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def _bubble() -> list[str] | None:
-    """The command that puts the zygote behind bubblewrap's walls; None where it cannot or need not."""
-    program = shutil.which("bwrap")
-    if program is None or os.geteuid() == 0:
-        return None
-    from selfimprove.sandbox.zygote import SYSTEM
-
-    package = str(Path(__file__).resolve().parent.parent)
-    places = [os.path.realpath(sys.executable), os.path.dirname(sys.executable), package, *_python_places(), *SYSTEM]
-    links = [place for place in SYSTEM if os.path.islink(place)]
-    command = [program, "--unshare-all", "--die-with-parent", "--new-session", "--dev", "/dev", "--proc", "/proc"]
-    command += ["--size", str(64 << 20), "--tmpfs", "/tmp"]
-    for place in links:
-        command += ["--symlink", os.readlink(place), place]
-    for place in dict.fromkeys(place for place in places if place not in links and os.path.exists(place)):
-        command += ["--ro-bind", place, place]
-    return [*command, "--remount-ro", "/", "--"]
-
-
-def _python_places() -> list[str]:
-    """What a Python program may read: the interpreter with its libraries, and installed packages."""
-    import sysconfig
-
-    paths = sysconfig.get_paths()
-    prefix = sys.base_prefix
-    places = [
-        f"{prefix}/lib",
-        f"{prefix}/bin",
-        paths["stdlib"],
-        paths["platstdlib"],
-        paths["purelib"],
-        paths["platlib"],
-    ]
-    return [os.path.realpath(place) for place in dict.fromkeys(places) if place not in ("/lib", "/bin")]

@@ -70,7 +70,7 @@ def task_of(tests: Any, prompt: str) -> Task:
         () if listed else tuple(tests.get("io") or ()),
         str(tests.get("test") or ""),
         tuple(tests.get("stdin_tests") or ()),
-        prompt if entry and (tests.get("prompt_is_code") or re.search(rf"^def {entry}\b", prompt, re.M)) else "",
+        prompt if entry and tests.get("prompt_is_code") else _shown(prompt, entry),
         bool(tests.get("inplace")),
         tests.get("tolerance"),
         str(tests.get("pytest") or ""),
@@ -81,6 +81,16 @@ def task_of(tests: Any, prompt: str) -> Task:
     if (task.pairs or task.check) and not entry:
         raise ValueError("has tests that call a function, but no entry_point that names it")
     return task
+
+
+def _shown(prompt: str, entry: str) -> str:
+    """The code in a prompt that begins the function asked for: all of it, or a fenced block; else nothing."""
+    if not entry or not re.search(rf"^ *def {entry}\b", prompt, re.M):
+        return ""
+    for text in (prompt, *blocks(prompt)):
+        if re.search(rf"^def {entry}\b", text, re.M) and _begun(text) is not None:
+            return text
+    return ""
 
 
 def run_tests(sandbox: Sandbox, task: Task, completion: str, limits: Limits, seed: str = "") -> Verdict:
@@ -143,15 +153,23 @@ def _prelude(prompt: str, entry: str) -> tuple[dict[str, Any], dict[str, type]]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _prelude_code(prompt: str, entry: str) -> Any:
+def _begun(prompt: str) -> ast.Module | None:
+    """The prompt's code, with a body for a function that it leaves open; None if it is no code."""
     for text in (prompt, f"{prompt.rstrip()}\n    pass\n"):
         try:
-            tree = ast.parse(text)
-        except SyntaxError:
+            return ast.parse(text)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
-        tree.body = [node for node in tree.body if getattr(node, "name", None) != entry]
-        return compile(tree, "<prompt>", "exec", dont_inherit=True)
-    raise ValueError("has a prompt that is meant to be code and is not valid Python")
+    return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _prelude_code(prompt: str, entry: str) -> Any:
+    tree = _begun(prompt)
+    if tree is None:
+        raise ValueError("has a prompt that is meant to be code and is not valid Python")
+    body = [node for node in tree.body if getattr(node, "name", None) != entry]
+    return compile(ast.Module(body, tree.type_ignores), "<prompt>", "exec", dont_inherit=True)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -42,8 +42,11 @@ def main(control: int, settings: dict[str, Any]) -> None:
     os.umask(0o022)  # the owner's may hide the new root from the cells' user
     channel = socket.socket(fileno=control)
     importlib.import_module("resource")  # once, and not in each cell
-    for module in settings["modules"]:  # now: behind the walls their files cannot be seen
-        importlib.import_module(module).warm()
+    sys.path += settings["path"]
+    for name in settings["modules"]:  # now: behind the walls their files cannot be seen
+        module = importlib.import_module(name)
+        if name.startswith("selfimprove."):
+            module.warm()
     try:
         proc = _walled(channel, settings) if settings["rung"] == "namespaces" else os.open("/proc", os.O_RDONLY)
         serve = Zygote(channel, proc, settings)

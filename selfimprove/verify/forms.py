@@ -20,7 +20,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -39,32 +39,36 @@ class Form:
     kind: Kind = "sample"
     concurrent: bool = False
     memory_mb: int = DEFAULT_MEMORY_MB
+    workers: int | None = None
 
 
 def form_of(spec: str) -> Form:
     """What the source of ``spec`` says; what is neither a plain ``def`` nor a class there counts as a sample verifier.
 
-    A module-level ``MEMORY_MB = n`` says how much address space its workers need where the configuration does not.
-    Raises ConfigError if there is no such verifier.
+    Module-level constants say what the configuration does not: ``MEMORY_MB``, how much address space its workers need,
+    and ``WORKERS``, how many there should be (1 for what holds a model). ConfigError if there is no such verifier.
     """
     place = plugins.locate("verifier", spec)
     node = next((node for name, node in sources.top_level(place.file) if name == place.object), None)
     memory_mb = sources.constant(place.file, "MEMORY_MB") or DEFAULT_MEMORY_MB
+    return replace(_form(node), memory_mb=memory_mb, workers=sources.constant(place.file, "WORKERS"))
+
+
+def _form(node: ast.AST | None) -> Form:
     if isinstance(node, ast.ClassDef):
         methods = {m.name: m for m in node.body if isinstance(m, ast.FunctionDef | ast.AsyncFunctionDef)}
         if "questions" in methods:
-            return Form("judge", memory_mb=memory_mb)
+            return Form("judge")
         call = methods.get("__call__")
-        return Form(memory_mb=memory_mb) if call is None else _form(call, 2, memory_mb)
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return _form(node, 1, memory_mb)
-    return Form(memory_mb=memory_mb)
+        return Form() if call is None else _called(call, 2)
+    return _called(node, 1) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else Form()
 
 
-def _form(node: ast.FunctionDef | ast.AsyncFunctionDef, place: int, memory_mb: int) -> Form:
+def _called(node: ast.FunctionDef | ast.AsyncFunctionDef, place: int) -> Form:
+    """``place``: where the second argument of a call stands."""
     names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
-    kind: Kind = "group" if len(names) > place and names[place] == "samples" else "sample"
-    return Form(kind, isinstance(node, ast.AsyncFunctionDef), memory_mb)
+    kind: Kind = "group" if names[place : place + 1] == ["samples"] else "sample"
+    return Form(kind, isinstance(node, ast.AsyncFunctionDef))
 
 
 def load(spec: str, args: Mapping[str, Any]) -> Callable[..., Any]:

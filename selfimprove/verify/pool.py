@@ -55,15 +55,16 @@ class VerifierPool:
 
     ``config``: ``name`` (a spec; file paths absolute), ``args``, ``timeout_s`` per sample (default 10), ``retries`` of
     an errored sample (1), ``threshold`` for numbers, ``memory_mb`` of address space per worker (what the verifier's
-    file says it needs, else 2048), ``workers`` (default: one less than the cores). The parameter ``workers`` overrides
-    the config's; ``log`` is a file that takes what verifiers print (its first MiB), None drops it.
+    file says it needs, else 2048), ``workers`` (what its file says, else one less than the cores). The parameter
+    ``workers`` overrides the config's; ``log`` is a file that takes what verifiers print (its first MiB), None drops
+    it.
 
     A group verifier judges neighbouring samples of one problem in one call: ``timeout_s`` is for all of them, and they
     are retried together.
     """
 
     def __init__(self, config: Mapping[str, Any], *, workers: int | None = None, log: str | None = None) -> None:
-        self.workers = workers or config.get("workers") or max(1, _cores() - 1)
+        self._workers = workers or config.get("workers")
         self._spec, self._log = str(config["name"]), log
         self._timeout_s, self._retries = float(config.get("timeout_s", 10.0)), int(config.get("retries", 1))
         self._setup = {
@@ -87,6 +88,11 @@ class VerifierPool:
     def _form(self) -> Form:
         """Read when the verifier is first needed, so that a missing one is found where errors are reported."""
         return form_of(self._spec)
+
+    @cached_property
+    def workers(self) -> int:
+        """How many processes judge at most."""
+        return self._workers or self._form.workers or max(1, _cores() - 1)
 
     @property
     def _patience_s(self) -> float:

@@ -139,5 +139,9 @@ def test_elo_orders_by_wins_and_is_zero_on_average() -> None:
 def test_programs_and_tests_raise_each_other() -> None:
     programs, tests = aggregating.mutual([[True, True, False], [True, True, False], [False, False, True]])
     assert programs[0] == pytest.approx(programs[1]) and tests[0] == pytest.approx(tests[1])
+    assert programs[2] < 0.05 * programs[0], "whoever agrees with itself alone falls behind"
     strong, _ = aggregating.mutual([[True, True], [True, False], [False, False]])
-    assert strong[0] > strong[1] > strong[2] == pytest.approx(0.15)
+    assert strong[0] == 1 and strong[0] > strong[1] > strong[2] >= 0
+    once = aggregating.mutual([[True, True], [True, False]], rounds=1)
+    assert once == (pytest.approx([1, 1 / 1.85]), pytest.approx([1, 1 / 1.85])), "0.15 + 0.85 * 2 against 0.15 + 0.85"
+    assert aggregating.mutual([]) == ([], [])

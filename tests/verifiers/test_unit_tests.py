@@ -179,6 +179,20 @@ def test_tricks_fail(judge: unit_tests, name: str) -> None:
     assert verdict.outcome == "fail" and verdict.reason
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "import math\ndef triple(n):\n    'Thrice.'\n",
+        "Complete this:\n```python\nimport math\ndef triple(n):\n    'Thrice.'\n```\nGood luck!",
+        "Write this function.\ndef triple(n): gives three times n",
+    ],
+)
+def test_code_in_a_prompt_helps_and_prose_is_no_fault(judge: unit_tests, prompt: str) -> None:
+    assert judge(problem(TRIPLE, prompt), sample("def triple(n): return 3 * n")).passed
+    helped = judge(problem(TRIPLE, prompt), sample("def triple(n): return int(math.prod([3, n]))"))
+    assert helped.passed == ("import math" in prompt)
+
+
 def test_pytest_files_give_partial_scores_and_their_own_faults_are_errors(judge: unit_tests) -> None:
     text = "import solution\nimport pytest\n@pytest.mark.parametrize('n', range(4))\ndef test_it(n): assert solution.f(n) == 2 * n"
     verdict = judge(problem({"pytest": text}), sample("def f(n): return 2 * (n % 3)"))
