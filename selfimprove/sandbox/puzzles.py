@@ -60,10 +60,10 @@ def _data_set(task: str) -> Any:
     return reasoning_gym.create_dataset(task, size=1, seed=0)
 
 
-@functools.lru_cache(maxsize=256)
-def evaluates(kind: type) -> bool:
+@functools.cache
+def evaluates(kind: Any) -> bool:
     """Whether a data set's scorer, or a function of its module that the scorer names, evaluates a text."""
-    own = inspect.getsource(kind.score_answer)  # type: ignore[attr-defined]
+    own = inspect.getsource(kind.score_answer)
     names = set(_NAME.findall(own))
     members = [*vars(kind).items(), *vars(inspect.getmodule(kind)).items()]
     functions = [value for name, value in members if name in names and inspect.isfunction(value)]
