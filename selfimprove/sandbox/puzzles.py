@@ -9,7 +9,6 @@ See it work: ``pytest tests/verifiers/test_puzzle_score.py``.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import json
 import keyword
@@ -60,7 +59,6 @@ def _data_set(task: str) -> Any:
     return reasoning_gym.create_dataset(task, size=1, seed=0)
 
 
-@functools.cache
 def evaluates(kind: Any) -> bool:
     """Whether a data set's scorer, or a function of its module that the scorer names, evaluates a text."""
     own = inspect.getsource(kind.score_answer)
