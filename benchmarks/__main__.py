@@ -15,7 +15,7 @@ import os
 
 from benchmarks.common import Options, Result, fresh, show
 
-NAMES = ("attempt", "overhead", "loop", "million", "sandbox", "answers")
+NAMES = ("attempt", "overhead", "loop", "million", "sandbox", "answers", "soak")
 
 
 def main() -> None:
