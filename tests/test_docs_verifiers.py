@@ -51,6 +51,22 @@ def test_the_example_that_asks_a_model(tmp_path: Path) -> None:
     assert [verdict.outcome for verdict in found] == ["pass", "fail", "error"]
 
 
+def test_the_example_of_an_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an installed package has it: its metadata beside its module."""
+    (table,) = re.findall(r"```toml\n\[project.entry-points.\"(.*?)\"\]\n(.*?)```", TEXT, re.S)
+    info = tmp_path / "my_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{table[0]}]\n{table[1].replace(chr(34), '')}")
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package/__init__.py").write_text("")
+    (tmp_path / "my_package/judging.py").write_text(BLOCKS["polite"])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with VerifierPool({"name": "polite"}, workers=1) as pool:
+        pool.submit(1, [(PROBLEM, sample) for sample in samples("please", "now")])
+        assert [verdict.outcome for verdict in collect(pool)[1]] == ["pass", "fail"]
+
+
 def test_every_shipped_verifier_is_listed() -> None:
     for name, _, origin in plugins.names("verifier"):
         assert origin != "built-in" or f"`{name}`" in TEXT
