@@ -154,7 +154,8 @@ class Sandbox:
             "readable": places.python(),
             "visible": ["/"],
             "path": places.packages(),
-            "modules": [*MODULES, *self._preload],
+            "modules": [*MODULES, *(name for name in self._preload if name.startswith("selfimprove."))],
+            "preload": [name for name in self._preload if not name.startswith("selfimprove.")],
         }
         python = places.starter(theirs.fileno(), settings)
         self._process = subprocess.Popen(

@@ -43,7 +43,14 @@ def bubble() -> list[str] | None:
     if program is None or os.geteuid() == 0:
         return None
     package = str(Path(__file__).resolve().parent.parent)
-    places = [os.path.realpath(sys.executable), os.path.dirname(sys.executable), package, *python(), *SYSTEM]
+    places = [
+        os.path.realpath(sys.executable),
+        os.path.dirname(sys.executable),
+        package,
+        *python(),
+        *packages(),
+        *SYSTEM,
+    ]
     links = [place for place in SYSTEM if os.path.islink(place)]
     command = [program, "--unshare-all", "--die-with-parent", "--new-session", "--dev", "/dev", "--proc", "/proc"]
     command += ["--size", str(64 << 20), "--tmpfs", "/tmp"]
@@ -61,7 +68,7 @@ def packages() -> list[str]:
 
 
 def python() -> list[str]:
-    """What a Python program may read: the interpreter with its libraries, and installed packages."""
+    """What a Python program may read besides installed packages: the interpreter with its libraries."""
     paths = sysconfig.get_paths()
     prefix = sys.base_prefix
     places = [
@@ -69,6 +76,5 @@ def python() -> list[str]:
         f"{prefix}/bin",
         paths["stdlib"],
         paths["platstdlib"],
-        *packages(),
     ]
     return [os.path.realpath(place) for place in dict.fromkeys(places) if place not in ("/lib", "/bin")]

@@ -28,6 +28,8 @@ from typing import Any
 from selfimprove.sandbox import kernel
 
 WATCH_S, SWEEP_S = 0.03, 5.0
+ROOM = 32
+PACKAGES = "/packages"
 MIB = 1 << 20
 DEVICES = ("null", "zero", "full", "random", "urandom")
 SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives")
@@ -42,13 +44,19 @@ def main(control: int, settings: dict[str, Any]) -> None:
     os.umask(0o022)  # the owner's may hide the new root from the cells' user
     channel = socket.socket(fileno=control)
     importlib.import_module("resource")  # once, and not in each cell
-    sys.path += settings["path"]
-    for name in settings["modules"]:  # now: behind the walls their files cannot be seen
-        module = importlib.import_module(name)
-        if name.startswith("selfimprove."):
-            module.warm()
+    own = [importlib.import_module(name) for name in settings["modules"]]  # behind the walls their files are not seen
     try:
-        proc = _walled(channel, settings) if settings["rung"] == "namespaces" else os.open("/proc", os.O_RDONLY)
+        walled = settings["rung"] == "namespaces"
+        proc = _walled(channel, settings) if walled else os.open("/proc", os.O_RDONLY)
+        sys.path += [f"{PACKAGES}{at}" for at in range(len(settings["path"]))] if walled else settings["path"]
+        if walled:  # some packages write as they are imported; what they wrote is gone in the cells
+            kernel.mount("tmpfs", "/tmp", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=64m,mode=700")
+        for name in settings["preload"]:
+            importlib.import_module(name)
+        for module in own:
+            module.warm()
+        if walled:
+            kernel.umount("/tmp")
         serve = Zygote(channel, proc, settings)
         serve.probe()
     except OSError as error:
@@ -101,10 +109,12 @@ def _root(settings: dict[str, Any]) -> int:
     kernel.mount("tmpfs", new, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=1m,mode=755")
     for place in _distinct([*SYSTEM, *settings["readable"]]):
         _bind(place, new + place)
+    for at, place in enumerate(settings["path"]):  # elsewhere, because a cell has a /tmp of its own
+        _bind(place, f"{new}{PACKAGES}{at}")
     for name in DEVICES:
         _bind(f"/dev/{name}", f"{new}/dev/{name}", readonly=False)
     for name in ("tmp", "proc", ".old"):
-        os.mkdir(f"{new}/{name}")
+        os.makedirs(f"{new}/{name}", exist_ok=True)
     kernel.mount("proc", f"{new}/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
     proc = os.open(f"{new}/proc", os.O_RDONLY | os.O_DIRECTORY)
     kernel.umount(f"{new}/proc")
@@ -153,8 +163,9 @@ class Zygote:
             raise OSError("landlock: this kernel has none")
         if not self.walled:
             kernel.prctl(PR_SET_CHILD_SUBREAPER, 1)  # what a cell leaves behind becomes a child of this process
-            places = [*SYSTEM, *settings["readable"]]
+            places = [*SYSTEM, *settings["readable"], *settings["path"]]
             settings["visible"] = [place for place in places if os.path.exists(place)]
+        self.others = self._others()
 
     def probe(self) -> None:
         """Make one cell. Raises OSError if that fails."""
@@ -177,7 +188,7 @@ class Zygote:
     def cell(self, request: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
         began = time.monotonic()
         home = "/tmp" if self.walled else self._home()
-        request["processes"] += self._others()
+        request["processes"] += self.others
         child = kernel.clone(kernel.CLONE_NEWPID | kernel.CLONE_NEWNS if self.walled else 0)
         if child == 0:
             self._become(request, descriptors, home)
@@ -250,12 +261,12 @@ class Zygote:
         return cell
 
     def _others(self) -> int:
-        """Threads that count against this user's limit without being of the cell: none in a user namespace."""
+        """Threads that count against this user's limit without being of the cell, and room for more of them."""
         if self.settings["user"] or self.settings["rung"] in ("namespaces", "bwrap"):
-            return 0
+            return 0  # cells have a user of their own, or a user namespace
         mine = [name for name in os.listdir(self.proc) if name.isdecimal()]
         mine = [name for name in mine if self._read(f"{name}/status", 0, b"Uid:") == os.getuid()]
-        return sum(self._read(f"{name}/status", 0, b"Threads:") for name in mine)
+        return ROOM + sum(self._read(f"{name}/status", 0, b"Threads:") for name in mine)
 
     def _home(self) -> str:
         """A folder for a cell that has no file system of its own."""

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from selfimprove.sandbox import CellGarbage, CellTimeout, Ended, Limits, Sandbox, SandboxUnavailable
+from selfimprove.sandbox import CellGarbage, CellTimeout, Ended, Limits, Sandbox, SandboxUnavailable, places
 from selfimprove.sandbox.client import LADDER
 from selfimprove.sandbox.code import SCRIPT
 
@@ -142,6 +142,21 @@ def test_hosts_temporary_files_are_not_there(sandbox: Sandbox, tmp_path: Path) -
     (tmp_path / "secret").write_text("expected: 42")
     ended, _ = run(sandbox, f"print(open({str(tmp_path / 'secret')!r}).read())")
     assert ended.code == 1 and b"42" not in ended.stdout
+
+
+def test_packages_are_found_wherever_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also below /tmp, where a cell has its own files, and before the first cell."""
+    for name in ("lazy", "early"):
+        (tmp_path / f"{name}.py").write_text("open('/tmp/written', 'w').write('x')\nANSWER = 42")
+    monkeypatch.setattr(places, "packages", lambda: [str(tmp_path)])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with Sandbox(preload=["early"]) as sandbox:
+        ended, _ = run(
+            sandbox, "import os, early\nprint(os.listdir('/tmp'))\nimport lazy\nprint(lazy.ANSWER + early.ANSWER)"
+        )
+    assert (ended.code, ended.stdout) == (0, b"[]\n84\n")
+    with pytest.raises(ValueError, match="preload names no_such_module, which is not installed"):
+        Sandbox(preload=["no_such_module"])
 
 
 def test_garbage_on_the_channel_is_refused(sandbox: Sandbox) -> None:
