@@ -148,6 +148,7 @@ def test_packages_are_found_wherever_they_are(tmp_path: Path, monkeypatch: pytes
     """Also below /tmp, where a cell has its own files, and before the first cell."""
     for name in ("lazy", "early"):
         (tmp_path / f"{name}.py").write_text("open('/tmp/written', 'w').write('x')\nANSWER = 42")
+    tmp_path.chmod(0o755)
     monkeypatch.setattr(places, "packages", lambda: [str(tmp_path)])
     monkeypatch.syspath_prepend(str(tmp_path))
     with Sandbox(preload=["early"]) as sandbox:
