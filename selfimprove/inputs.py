@@ -96,7 +96,14 @@ def sampling_inputs(work: Work, config: RunConfig) -> dict[str, str]:
         "problems per part": str(work.part_problems),
         "engine": _text({"type": config.sampling.type, "dtype": config.sampling.dtype, **config.sampling.engine}),
         "library": library(config.sampling.type),
+        **_style(config),
     }
+
+
+def _style(config: RunConfig) -> dict[str, str]:
+    """What conversations are told besides themselves; named only if there is something."""
+    found = {"chat_template_kwargs": config.model.chat_template_kwargs, "system_prompt": config.model.system_prompt}
+    return {f"model.{name}": _text(value) for name, value in found.items() if value}
 
 
 def training_inputs(request: TrainRequest, examples: str) -> dict[str, str]:

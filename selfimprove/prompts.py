@@ -2,21 +2,23 @@
 
 Contract: `render` is the only way a prompt becomes token ids, so that what is trained on is what was sampled from.
 A single message of role ``text`` is encoded as it stands, with the start token if the tokenizer adds one and never
-an end token; anything else goes through the chat template with the generation prompt, and the template alone
-decides about the start token. Nothing here imports torch; loading a tokenizer does, through transformers.
+an end token; anything else goes through the chat template with the generation prompt, and the template alone decides
+about the start token and what ends a response. Nothing here imports torch; loading a tokenizer does, through
+transformers.
 
-See it work: ``pytest tests/test_prompts.py``.
+See it work: ``pytest tests/test_prompts.py tests/test_templates.py``.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from selfimprove.errors import ConfigError, PreconditionError
 from selfimprove.types import Message
@@ -68,7 +70,26 @@ def load_tokenizer(
     return tokenizer
 
 
-def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], prefix: str = "") -> Rendered:
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How conversations are rendered: ``system`` is said first unless the prompt has a system message of its own,
+    ``options`` are handed to the template (``enable_thinking``)."""
+
+    system: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: Mapping[str, Any]) -> Style:
+        """From a `ModelConfig` as a dictionary."""
+        return cls(model.get("system_prompt"), model.get("chat_template_kwargs") or {})
+
+
+PLAIN = Style()
+
+
+def render(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], prefix: str = "", style: Style = PLAIN
+) -> Rendered:
     """The prompt ``messages``, with ``prefix`` as the start of the response, as text and token ids.
 
     Raises ConfigError (a ValueError) for text that cannot be encoded, a ``text`` message among others, and a chat
@@ -81,7 +102,7 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], pref
         if len(messages) != 1:
             raise ConfigError("a prompt is one message of role 'text' or a conversation, not a mixture of both")
         return _render_plain(tokenizer, messages[0].content + prefix)
-    text = _apply_template(tokenizer, messages) + prefix
+    text = _apply_template(tokenizer, messages, style) + prefix
     return Rendered(text, tuple(tokenizer.encode(text, add_special_tokens=False)))
 
 
@@ -113,7 +134,10 @@ def _start_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     return ()
 
 
-def _apply_template(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
+def _apply_template(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], style: Style, answer: str | None = None
+) -> str:
+    """The conversation up to where the response begins, or with ``answer`` as the response, to its end."""
     from jinja2 import TemplateError
 
     if not tokenizer.chat_template:
@@ -121,21 +145,62 @@ def _apply_template(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Messa
             "the prompt is a conversation, but the model's tokenizer has no chat template",
             hint="give prompts as plain text, or set model.chat_template to a template file",
         )
-    conversation = [{"role": message.role, "content": message.content} for message in messages]
+    conversation, tools = _conversation(messages, style)
+    if answer is not None:
+        conversation.append({"role": "assistant", "content": answer})
     try:
-        return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
+        return str(
+            tokenizer.apply_chat_template(
+                conversation, tools=tools, tokenize=False, add_generation_prompt=answer is None, **style.options
+            )
+        )
     except TemplateError as error:
-        roles = ", ".join(message.role for message in messages)
+        roles = ", ".join(str(message["role"]) for message in conversation)
         raise ConfigError(f"the model's chat template refuses a conversation of roles {roles}: {error}") from error
 
 
-def end_token_ids(tokenizer: PreTrainedTokenizerBase, model_dir: str) -> tuple[int, ...]:
-    """The ids that end a response: the tokenizer's own first, then those of ``generation_config.json``.
+def _conversation(messages: Sequence[Message], style: Style) -> tuple[list[dict[str, Any]], list[Any] | None]:
+    """Messages and tools as a template takes them."""
+    tools, found = None, []
+    for message in messages:
+        if message.role == "tools":
+            tools = json.loads(message.content)
+        else:
+            whole = message.role == "json"
+            found.append(json.loads(message.content) if whole else {"role": message.role, "content": message.content})
+    if style.system and not any(message.get("role") in ("system", "developer") for message in found):
+        found.insert(0, {"role": "system", "content": style.system})
+    return found, tools
+
+
+_PROBE = "Well"
+
+
+def turn_end(tokenizer: PreTrainedTokenizerBase, style: Style = PLAIN) -> tuple[int, ...]:
+    """The special tokens that the chat template writes right after a response, mostly one; the last one ends it.
+
+    Empty if there is no template, or if it writes none there.
+    """
+    if not tokenizer.chat_template:
+        return ()
+    try:
+        text = _apply_template(tokenizer, [Message("user", "Hello?")], style, _PROBE)
+    except ConfigError:  # a template that wants more than a question says no more of its end
+        return ()
+    special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    special.update(tokenizer.all_special_ids)
+    ids = tokenizer.encode(text.rpartition(_PROBE)[2].lstrip(), add_special_tokens=False)
+    return tuple(takewhile(special.__contains__, ids))
+
+
+def end_token_ids(tokenizer: PreTrainedTokenizerBase, model_dir: str, style: Style = PLAIN) -> tuple[int, ...]:
+    """The ids that end a response: the tokenizer's own first, then the template's and ``generation_config.json``'s.
 
     Models that stop at several tokens (an end of turn besides the end of text) list them only there; without that
     file, ``config.json`` is asked, as transformers does.
     """
     ids = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
+    ids += turn_end(tokenizer, style)[-1:]
     for name in ("generation_config.json", "config.json"):
         path = Path(model_dir, name)
         if path.is_file():

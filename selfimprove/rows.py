@@ -56,11 +56,12 @@ def problem_fields(
     if completion is not None and given["completion"] is not None:
         raise BadRow(f"{prompt_name!r} ends with an assistant message and there is a completion too; keep one of them")
     completion = _completion(given["completion"]) if completion is None else completion
+    prompt = _with_tools(prompt, row.get("tools"))
     given |= {"prompt": prompt, "completion": completion}
     for role in require:
         if given[role] is None:
             raise BadRow(f"no {role}; this source needs column {names[role]!r} in every row")
-    meta = {name: value for name, value in row.items() if name not in (*names.values(), prompt_name)}
+    meta = {name: value for name, value in row.items() if name not in (*names.values(), prompt_name, "tools")}
     if "demonstration" in meta:
         raise BadRow("a column may not be called 'demonstration'; use 'completion' (or columns.completion)")
     if completion is not None:
@@ -182,18 +183,33 @@ def _prompt(value: Any, max_chars: int) -> tuple[tuple[Message, ...], str | None
 def _conversation(items: list[Message]) -> tuple[tuple[Message, ...], str | None]:
     if len(items) > 1 and any(message.role == "text" for message in items):
         raise BadRow("role 'text' is for a single bare message; use user, assistant and system in a conversation")
+    if items and items[-1].role == "json" and json.loads(items[-1].content)["role"] == "assistant":
+        raise BadRow(
+            "the conversation ends with an assistant message that calls tools; end it before, or after a reply"
+        )
     if items and items[-1].role == "assistant":
         return tuple(items[:-1]), _completion(items[-1].content)
     return tuple(items), None
 
 
+def _with_tools(prompt: tuple[Message, ...], tools: Any) -> tuple[Message, ...]:
+    """The conversation with the tools that it may use, as the chat template shows them."""
+    if not tools:
+        return prompt
+    if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
+        raise BadRow(f"'tools' must be a list of objects, as a chat template takes them, got {_kind(tools)}")
+    if prompt[0].role == "text":
+        raise BadRow("'tools' need a conversation; write the prompt as messages")
+    return (Message("tools", json.dumps(tools, sort_keys=True, ensure_ascii=False)), *prompt)
+
+
 def _message(item: Any) -> Message:
     role, content = (item.get("role"), item.get("content")) if isinstance(item, Mapping) else (None, None)
+    content = "" if content is None and isinstance(item, Mapping) and item.get("tool_calls") else content
     if not isinstance(role, str) or not role or not isinstance(content, str):
         raise BadRow('a message must be {"role": text, "content": text}' + f", got {item!r:.80}")
-    extra = [name for name, value in item.items() if name not in ("role", "content") and value is not None]
-    if extra:
-        raise BadRow(f"a message has {extra[0]!r}, which would be lost; only role and content are used")
+    if any(value is not None for name, value in item.items() if name not in ("role", "content")):
+        return Message("json", json.dumps(item, sort_keys=True, ensure_ascii=False))
     return Message(role, content)
 
 

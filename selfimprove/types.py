@@ -19,7 +19,11 @@ Finish = Literal["stop", "length", "abort", "repetition"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a conversation. ``role="text"`` marks bare text, rendered without a chat template."""
+    """One message of a conversation. ``role="text"`` marks bare text, rendered without a chat template.
+
+    Two roles carry what content alone cannot: ``json`` is a whole message written as JSON (tool calls, names, ids),
+    ``tools`` a JSON list of the tools that the conversation may use; it comes first.
+    """
 
     role: str
     content: str

@@ -117,10 +117,12 @@ BAD = {
     "no messages": ({"prompt": []}, "empty prompt"),
     "only an assistant": ({"messages": [{"role": "assistant", "content": "x"}]}, "empty prompt"),
     "bad message": ({"prompt": [{"role": "user"}]}, "a message must be"),
-    "tool calls": (
-        {"prompt": [{"role": "user", "content": "x", "tool_calls": []}]},
-        "'tool_calls', which would be lost",
+    "ends with a call": (
+        {"prompt": [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [{"id": "1"}]}]},
+        "ends with an assistant message that calls tools",
     ),
+    "tools that are none": ({"prompt": [{"role": "user", "content": "x"}], "tools": "add"}, "'tools' must be a list"),
+    "tools without a conversation": ({"prompt": "x", "tools": [{"name": "add"}]}, "'tools' need a conversation"),
     "text among others": ({"prompt": [{"role": "text", "content": "x"}] * 2}, "role 'text'"),
     "nul": ('{"prompt": "a\\u0000"}', "NUL character (\\u0000) at character 2"),
     "nul in completion": ('{"prompt": "a", "completion": "b\\u0000"}', "the completion holds a NUL"),

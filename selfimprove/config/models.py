@@ -80,6 +80,12 @@ class ModelConfig(Shorthand):
         default=None,
         description="file with a Jinja chat template, instead of the model's own",
     )
+    chat_template_kwargs: dict[str, Any] = Field(
+        default={}, description="what the chat template is told, such as {enable_thinking: false}"
+    )
+    system_prompt: str | None = Field(
+        default=None, min_length=1, description="said first in conversations that have no system message of their own"
+    )
     trust_remote_code: bool = Field(
         default=False,
         description="run code that comes with a hub model (needs a pinned revision)",

@@ -35,8 +35,13 @@ EXECUTION = (
     "stop",
 )
 # Keys that earlier releases did not know: left at what says nothing, they are no difference to their runs.
-_SILENT = {"verifier.policy": None, "verifier.weight": 1.0, "verifier.settles": "fail"} | {
-    f"verifier.{rule}": None for rule in RULES
+_SILENT: Mapping[str, Any] = {
+    "verifier.policy": None,
+    "verifier.weight": 1.0,
+    "verifier.settles": "fail",
+    "model.chat_template_kwargs": {},
+    "model.system_prompt": None,
+    **{f"verifier.{rule}": None for rule in RULES},
 }
 _PATHS = (
     "model.source",

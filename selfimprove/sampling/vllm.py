@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from selfimprove.errors import CanaryError, ConfigError, PreconditionError
-from selfimprove.prompts import Rendered, end_token_ids, load_tokenizer, render, split_revision
+from selfimprove.prompts import Rendered, Style, end_token_ids, load_tokenizer, render, split_revision
 from selfimprove.sampling import PUMP_SAMPLES, PUMP_SECONDS
 from selfimprove.sampling.adapters import merge
 from selfimprove.sampling.options import (
@@ -63,6 +63,7 @@ class VLLMSampler:
 
     def __init__(self, config: Mapping[str, Any], model: Mapping[str, Any] | None = None) -> None:
         self._config, self._model = dict(config), dict(model or {})
+        self._style = Style.of(self._model)
         self._device = installed_device()
         os.environ.update(engine_environment(self._config, self._device))
         self._engine: Any = None
@@ -135,7 +136,7 @@ class VLLMSampler:
     def _same_shape(self, path: str, policy: Policy) -> bool:
         """Read what goes with the weights in ``path``; True if the running engine could take these weights."""
         same_words = self._read_tokenizer(policy.source)
-        self._end_ids, self._template = end_token_ids(self._tokenizer, policy.source), None
+        self._end_ids, self._template = end_token_ids(self._tokenizer, policy.source, self._style), None
         before = self._architecture
         self._architecture = _architecture(path, bool(self._model.get("trust_remote_code")))
         return same_words and self._architecture == before and Path(path).is_dir()
@@ -241,7 +242,7 @@ class VLLMSampler:
         if prompt is None:
             if len(self._prompts) >= CACHED_PROMPTS:
                 self._prompts.clear()
-            prompt = self._prompts[key] = render(self._tokenizer, request.prompt, request.prefix)
+            prompt = self._prompts[key] = render(self._tokenizer, request.prompt, request.prefix, self._style)
         return prompt
 
     def _native(self, params: SamplingParams) -> Any:

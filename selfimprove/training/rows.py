@@ -14,9 +14,11 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from selfimprove.errors import ConfigError, PreconditionError, Starved
+from selfimprove.prompts import PLAIN, Style
 from selfimprove.types import Demonstration, Example, PreferencePair
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class Rows:
         return sum(len(ids) - row.prompt_len for row in self.kept for ids in row.sequences)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Encoder:
     """How one model reads examples: its tokenizer, end tokens (the first one ends a text), vocabulary and limit."""
 
@@ -65,22 +67,32 @@ class Encoder:
     end_ids: tuple[int, ...]
     vocabulary: int
     max_tokens: int | None
+    style: Style = PLAIN
+
+    @cached_property
+    def turn_end(self) -> tuple[int, ...]:
+        """What ends a response in a conversation."""
+        from selfimprove.prompts import turn_end
+
+        return turn_end(self.tokenizer, self.style)
 
     def prompt(self, example: Example) -> array[int]:
         from selfimprove.prompts import render
 
         ids = example.prompt_ids
-        return array("i", render(self.tokenizer, example.prompt).ids if ids is None else ids)
+        return array("i", render(self.tokenizer, example.prompt, style=self.style).ids if ids is None else ids)
 
-    def completion(self, text: str, ids: Sequence[int] | None) -> array[int]:
+    def completion(self, text: str, ids: Sequence[int] | None, spoken: bool = False) -> array[int]:
+        """``spoken``: the text answers a conversation, and ends as the template ends a turn."""
         if ids is not None:
             return array("i", ids)
-        if not self.end_ids:
+        ends = (self.turn_end if spoken else ()) or self.end_ids[:1]
+        if not ends:
             raise PreconditionError(
                 "the model names no end token, so a completion given as text cannot be ended",
                 hint="set eos_token in tokenizer_config.json or eos_token_id in config.json",
             )
-        return array("i", [*self.tokenizer.encode(text, add_special_tokens=False), self.end_ids[0]])
+        return array("i", [*self.tokenizer.encode(text, add_special_tokens=False), *ends])
 
     def is_empty(self, ids: Iterable[int]) -> bool:
         """Nothing but end tokens."""
@@ -117,7 +129,9 @@ def _row(example: Example, encoder: Encoder) -> Row:
         answers = [(example.chosen, example.chosen_ids), (example.rejected, example.rejected_ids)]
     else:
         answers = [(example.completion, example.completion_ids)]
-    return Row(len(prompt), tuple(prompt + encoder.completion(*answer) for answer in answers), float(example.weight))
+    spoken = example.prompt[0].role != "text"
+    completions = [encoder.completion(text, ids, spoken) for text, ids in answers]
+    return Row(len(prompt), tuple(prompt + ids for ids in completions), float(example.weight))
 
 
 def _reason(row: Row, encoder: Encoder) -> str:
