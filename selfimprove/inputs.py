@@ -102,7 +102,12 @@ def sampling_inputs(work: Work, config: RunConfig) -> dict[str, str]:
 
 def _style(config: RunConfig) -> dict[str, str]:
     """What conversations are told besides themselves; named only if there is something."""
-    found = {"chat_template_kwargs": config.model.chat_template_kwargs, "system_prompt": config.model.system_prompt}
+    model = config.model
+    found: dict[str, Any] = {
+        "chat_template_kwargs": model.chat_template_kwargs,
+        "system_prompt": model.system_prompt,
+        "thinking": model.thinking and model.thinking.model_dump(),
+    }
     return {f"model.{name}": _text(value) for name, value in found.items() if value}
 
 

@@ -259,15 +259,16 @@ def _verdicts(
     round_: Asker, work: Work, leaf: Leaf, judge: Any, groups: Sequence[list[Sample]], name: str
 ) -> list[tuple[list[Sample], list[Verdict]]]:
     problems = {problem.id: problem for problem in work.problems}
+    shown = [[sample.spoken for sample in group] for group in groups]
     with plugins.blamed("verifier", leaf.config.name, "while it wrote its questions"):
-        questions = [list(judge.questions(problems[group[0].problem_id], group)) for group in groups]
+        questions = [list(judge.questions(problems[group[0].problem_id], group)) for group in shown]
     assert leaf.policy is not None
     replies = iter(round_.replies([question for asked in questions for question in asked], leaf.policy, name))
     found = []
-    for group, asked in zip(groups, questions, strict=True):
+    for group, seen, asked in zip(groups, shown, questions, strict=True):
         heard = [next(replies) for _ in asked]
         try:
-            said: Any = judge.verdicts(problems[group[0].problem_id], group, heard)
+            said: Any = judge.verdicts(problems[group[0].problem_id], seen, heard)
             verdicts = normalise_all(said, len(group), leaf.config.threshold)
         except Exception as error:  # the wall around a verifier: whatever it raises is an error of its group
             verdicts = [erring(type(error).__name__, describe(error))] * len(group)

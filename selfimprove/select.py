@@ -23,12 +23,11 @@ from selfimprove.pairing import gold_over_own, pairs
 from selfimprove.selection import (
     Selection,
     Tally,
-    bare_prompt_ids,
-    completion_ids,
     fate,
     gold_source,
     in_order,
     reasons,
+    row_of,
     text_of,
 )
 from selfimprove.types import Attempt, Demonstration, Example, Group, Problem
@@ -301,14 +300,8 @@ def _demonstrations(groups: Iterable[Group], split: Callable[[Group], Split], ta
         tally.drop(dropped)
         for attempt in kept:
             sample = attempt.sample
-            yield Demonstration(
-                group.problem.prompt,
-                text_of(sample),
-                bare_prompt_ids(sample),
-                completion_ids(sample),
-                1.0,
-                (sample.id,),
-            )
+            text, prompt_ids, ids = row_of(sample)
+            yield Demonstration(group.problem.prompt, text, prompt_ids, ids, 1.0, (sample.id,))
 
 
 def _spread(candidates: list[Attempt], key: Key) -> list[Attempt]:

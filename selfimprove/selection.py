@@ -85,13 +85,36 @@ def bare_prompt_ids(sample: Sample) -> Sequence[int] | None:
     return sample.prompt_ids if bare else None
 
 
+def row_of(sample: Sample) -> tuple[str, Sequence[int] | None, Sequence[int] | None]:
+    """The response's text, the prompt's ids and the response's ids, of what is trained on in a plain row.
+
+    Thinking that is not trained on is read like the prompt; a policy that saw something else than the problem has no
+    ids for that, and its answer alone is the response.
+    """
+    prompt, skipped = bare_prompt_ids(sample), _untrained(sample)
+    if not skipped:
+        return text_of(sample), prompt, completion_ids(sample)
+    if prompt is None:
+        return sample.spoken.completion, None, None
+    return sample.spoken.completion, [*prompt, *sample.token_ids[:skipped]], sample.token_ids[skipped:]
+
+
+def _untrained(sample: Sample) -> int:
+    """How many of the first tokens are thinking that is not trained on."""
+    thinks = bool(sample.turns) and sample.turns[0].role == "thinking" and not sample.turns[0].trained
+    return sample.turns[0].end if thinks and all(turn.trained for turn in sample.turns[1:]) else 0
+
+
 def completion_ids(sample: Sample) -> Sequence[int] | None:
     """The sampled token ids, if they are the whole response.
 
-    Raises ValueError for a response with spans that the policy did not write: one row cannot mask them.
+    Raises ValueError for a response with spans that are not trained on: one row of a pair cannot mask them.
     """
     if sample.turns and not all(turn.trained for turn in sample.turns):
-        raise ValueError(f"sample {sample.id} holds spans that must not be trained on; it cannot be one plain row")
+        raise ValueError(
+            f"sample {sample.id} holds spans that must not be trained on (model.thinking.train_on: answer goes with "
+            "supervised finetuning)"
+        )
     return sample.token_ids if not sample.prefix and len(sample.token_ids) > 0 else None
 
 

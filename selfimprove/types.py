@@ -10,11 +10,12 @@ See it work: ``pytest tests/test_types.py``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Outcome = Literal["pass", "fail", "error"]
-Finish = Literal["stop", "length", "abort", "repetition"]
+Finish = Literal["stop", "length", "abort", "repetition", "thinking"]
+"""``thinking``: the policy ended its turn without ever closing its thinking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,16 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A span of a sample's tokens: ``token_ids[start:end]`` written by ``role``; ``trained`` makes labels."""
+    """A span of a sample's tokens: ``token_ids[start:end]`` written by ``role``; ``trained`` makes labels.
+
+    ``chars`` says where the span ends in the completion's text.
+    """
 
     role: str
     start: int
     end: int
     trained: bool
+    chars: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,13 @@ class Sample:
     def truncated(self) -> bool:
         """True unless the policy ended the completion itself: such a sample is never kept."""
         return self.finish != "stop"
+
+    @property
+    def spoken(self) -> Sample:
+        """The sample as verifiers see it: without the thinking before its answer."""
+        if not self.turns or self.turns[0].role != "thinking":
+            return self
+        return replace(self, completion=self.completion[self.turns[0].chars :].lstrip("\n"))
 
 
 @dataclass(frozen=True, slots=True)

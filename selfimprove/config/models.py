@@ -60,6 +60,14 @@ class Shorthand(Strict):
         }
 
 
+class ThinkingConfig(Strict):
+    """How a model marks its thinking, and what becomes of it. Verifiers see what follows."""
+
+    start: str = Field(default="<think>", description="opens it; it may already stand at the end of the prompt")
+    end: str = Field(default="</think>", min_length=1, description="closes it; the answer follows")
+    train_on: Literal["all", "answer"] = Field(default="all", description="whether the thinking is trained on")
+
+
 class ModelConfig(Shorthand):
     """The policy that the run starts from."""
 
@@ -85,6 +93,9 @@ class ModelConfig(Shorthand):
     )
     system_prompt: str | None = Field(
         default=None, min_length=1, description="said first in conversations that have no system message of their own"
+    )
+    thinking: ThinkingConfig | None = Field(
+        default=None, description="how the model marks its thinking, such as {}; null = it does not think apart"
     )
     trust_remote_code: bool = Field(
         default=False,

@@ -41,6 +41,7 @@ _SILENT: Mapping[str, Any] = {
     "verifier.settles": "fail",
     "model.chat_template_kwargs": {},
     "model.system_prompt": None,
+    "model.thinking": None,
     **{f"verifier.{rule}": None for rule in RULES},
 }
 _PATHS = (

@@ -17,6 +17,7 @@ from typing import Any
 
 from selfimprove.errors import ConfigError
 from selfimprove.sampling import PUMP_SAMPLES, PUMP_SECONDS
+from selfimprove.sampling.texts import spans
 from selfimprove.types import Finish, Message, Policy, Sample, SampleRequest, SamplingParams
 
 STOP: Finish = "stop"
@@ -33,6 +34,7 @@ class ScriptedSampler:
         if not spec:
             raise ConfigError("sampling.script: a scripted sampler needs a function", hint="script: my.py:fn")
         self._script: Script = resolve("script", spec)
+        self._thinking = dict(model or {}).get("thinking")
         self._policy = ""
         self._queue: deque[SampleRequest] = deque()
         self._waiting = 0
@@ -63,6 +65,8 @@ class ScriptedSampler:
             said = self._script(request.prompt, index, seed, self._policy)
             logprob = float(said) if isinstance(said, int | float) else None
             text, finish = said if isinstance(said, tuple) else (said if isinstance(said, str) else "", STOP)
+            closed, turns = spans(self._thinking, prompt, text, int) if self._thinking else (True, ())
+            finish = finish if closed or finish != STOP else "thinking"
             sample = Sample(
                 f"{request.key}/{index}",
                 request.problem_id,
@@ -77,7 +81,7 @@ class ScriptedSampler:
                 self._policy,
                 request.prefix,
                 request.parent,
-                (),
+                turns,
                 logprob,
             )
             samples.append(sample)

@@ -8,8 +8,38 @@ See it work: ``pytest tests/sampling/test_texts.py``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
+
+from selfimprove.types import Turn
+
+Pieces = Sequence[str]
+
+
+def spans(
+    thinking: Mapping[str, Any], prompt: str, pieces: Pieces, shown: Callable[[int], int]
+) -> tuple[bool, tuple[Turn, ...]]:
+    """Whether a response's thinking is closed, and the response's spans; no spans if it does not think.
+
+    ``thinking`` is a `ThinkingConfig` as a dictionary, ``pieces`` holds what each token adds to the text with special
+    tokens in it, ``shown(n)`` the length of the first n tokens' text as the sample has it. The opening tag may stand
+    at the end of the prompt.
+    """
+    whole, start, end = "".join(pieces), thinking["start"], thinking["end"]
+    if not (whole.lstrip().startswith(start) or prompt.rstrip().endswith(start)):
+        return True, ()
+    trained, size = thinking["train_on"] == "all", len(pieces)
+    place = whole.find(end)
+    if place < 0:
+        return False, (Turn("thinking", 0, size, trained, shown(size)),)
+    cut, length = 0, 0
+    while length < place + len(end):
+        length += len(pieces[cut])
+        cut += 1
+    spoken = Turn("assistant", cut, size, True, shown(size))
+    return True, (Turn("thinking", 0, cut, trained, shown(cut)), spoken)
+
 
 CONTEXT = 8  # prompt tokens decoded with a completion: enough for any decoder to know that it is not at a start
 REPLACEMENT = "\ufffd"
@@ -50,14 +80,21 @@ class Decoder:
 
     def _ends(self, prompt_ids: Sequence[int], ids: Sequence[int], skip_special: bool) -> list[int]:
         """The length of the text after each of ``ids``."""
+        return list(accumulate(map(len, self.pieces(prompt_ids, ids, skip_special))))
+
+    def lengths(self, prompt_ids: Sequence[int], ids: Sequence[int], skip_special: bool) -> Callable[[int], int]:
+        """The length of the first n tokens' text, for any n."""
+        ends = [0, *self._ends(prompt_ids, ids, skip_special)]
+        return ends.__getitem__
+
+    def pieces(self, prompt_ids: Sequence[int], ids: Sequence[int], skip_special: bool) -> list[str]:
+        """What each of ``ids`` adds to the text."""
         if self._backend is None:
-            decode = self._tokenizer.decode
-            return [len(decode(list(ids[: n + 1]), skip_special_tokens=skip_special)) for n in range(len(ids))]
+            texts = [
+                self._tokenizer.decode(list(ids[:n]), skip_special_tokens=skip_special) for n in range(len(ids) + 1)
+            ]
+            return [later[len(before) :] for before, later in pairwise(texts)]
         from tokenizers.decoders import DecodeStream
 
         stream = DecodeStream(ids=list(prompt_ids), skip_special_tokens=skip_special)
-        ends, length = [], 0
-        for token in ids:
-            length += len(stream.step(self._backend, token) or "")
-            ends.append(length)
-        return ends
+        return [stream.step(self._backend, token) or "" for token in ids]

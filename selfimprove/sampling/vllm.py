@@ -33,8 +33,8 @@ from selfimprove.sampling.options import (
     installed_device,
     native_params,
 )
-from selfimprove.sampling.texts import Decoder
-from selfimprove.types import Finish, Message, Policy, Sample, SampleRequest, SamplingParams
+from selfimprove.sampling.texts import Decoder, spans
+from selfimprove.types import Finish, Message, Policy, Sample, SampleRequest, SamplingParams, Turn
 
 __all__ = ["VLLMSampler", "engine_environment"]
 
@@ -304,9 +304,24 @@ class VLLMSampler:
         elif not text and ids and self._decoder.fast:
             spoken = ids[:-1] if finish == "stop" else ids
             text = self._decoder.text(flight.prompt.ids, spoken, skip)
-        return self._sample(flight, text, ids, finish, logprob)
+        thinking = self._model.get("thinking")
+        turns: tuple[Turn, ...] = ()
+        if thinking is not None:
+            before = flight.prompt.ids
+            shown = self._decoder.lengths(before, ids, skip)
+            closed, turns = spans(thinking, flight.prompt.text, self._decoder.pieces(before, ids, False), shown)
+            finish = finish if closed or finish != "stop" else "thinking"
+        return self._sample(flight, text, ids, finish, logprob, turns)
 
-    def _sample(self, flight: Flight, text: str, ids: tuple[int, ...], finish: Finish, logprob: float | None) -> Sample:
+    def _sample(
+        self,
+        flight: Flight,
+        text: str,
+        ids: tuple[int, ...],
+        finish: Finish,
+        logprob: float | None,
+        turns: tuple[Turn, ...] = (),
+    ) -> Sample:
         request, prompt = flight.request, flight.prompt
         assert self._policy is not None
         return Sample(
@@ -323,7 +338,7 @@ class VLLMSampler:
             self._policy.digest,
             request.prefix,
             request.parent,
-            (),
+            turns,
             logprob,
         )
 

@@ -124,7 +124,7 @@ def _int32(numbers: array[int]) -> pa.Array:
 
 
 def _turns_text(turns: tuple[Turn, ...]) -> str | None:
-    return json.dumps([[t.role, t.start, t.end, t.trained] for t in turns]) if turns else None
+    return json.dumps([[t.role, t.start, t.end, t.trained, t.chars] for t in turns]) if turns else None
 
 
 def samples_of(table: pa.Table) -> list[Sample]:

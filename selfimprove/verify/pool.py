@@ -107,6 +107,7 @@ class VerifierPool:
         """Hand over a chunk (64 samples or so). Samples the policy did not end are failed without being judged."""
         assert not self._closed and chunk_id not in self._chunks, f"chunk {chunk_id} is in the pool, or it is closed"
         verdicts = [TRUNCATED if sample.truncated else None for _, sample in items]
+        items = [(problem, sample.spoken) for problem, sample in items]
         units = self._units(items, [place for place, verdict in enumerate(verdicts) if verdict is None])
         self._chunks[chunk_id] = _Chunk(items, units, verdicts, len(units))
         if units:
