@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from selfimprove.config import load_config
+from selfimprove.prompts import Rendered
 from selfimprove.run import execute
 from selfimprove.sampling.texts import Decoder, spans
 from selfimprove.selection import row_of
@@ -66,7 +67,7 @@ def test_delimiters_that_are_special_tokens_cut_where_the_answer_begins() -> Non
     said = "<|channel|>analysis<|message|>hm<|end|><|channel|>final<|message|>four"
     ids = tokenizer.encode(said, add_special_tokens=False)
     text = decoder.text((), ids)
-    closed, turns = spans(CHANNELS, "", decoder.pieces((), ids, False), decoder.lengths((), ids, True))
+    closed, turns = decoder.spans(CHANNELS, Rendered("", ()), ids, True)
     assert closed and [turn.trained for turn in turns] == [False, True]
     assert tokenizer.decode(ids[turns[1].start :]) == "four" == text[turns[0].chars :]
 

@@ -179,3 +179,12 @@ def native_params(params: SamplingParams, end_ids: tuple[int, ...], decode_late:
         raise ConfigError(f"sampling: vLLM refuses these parameters: {error}") from error
     native.output_kind = RequestOutputKind.FINAL_ONLY
     return native
+
+
+def scoring_params() -> Any:
+    """vLLM's parameters for a request of which only the prompt's log-probabilities are wanted."""
+    from vllm import SamplingParams as Native
+    from vllm.sampling_params import RequestOutputKind
+
+    kind = RequestOutputKind.FINAL_ONLY
+    return Native(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False, output_kind=kind)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
+from selfimprove.prompts import Rendered
 from selfimprove.types import Turn
 
 Pieces = Sequence[str]
@@ -82,10 +83,12 @@ class Decoder:
         """The length of the text after each of ``ids``."""
         return list(accumulate(map(len, self.pieces(prompt_ids, ids, skip_special))))
 
-    def lengths(self, prompt_ids: Sequence[int], ids: Sequence[int], skip_special: bool) -> Callable[[int], int]:
-        """The length of the first n tokens' text, for any n."""
-        ends = [0, *self._ends(prompt_ids, ids, skip_special)]
-        return ends.__getitem__
+    def spans(
+        self, thinking: Mapping[str, Any], prompt: Rendered, ids: Sequence[int], skip_special: bool
+    ) -> tuple[bool, tuple[Turn, ...]]:
+        """As the function `spans`, of a response in ``ids`` whose text was made with or without special tokens."""
+        ends = [0, *self._ends(prompt.ids, ids, skip_special)]
+        return spans(thinking, prompt.text, self.pieces(prompt.ids, ids, False), ends.__getitem__)
 
     def pieces(self, prompt_ids: Sequence[int], ids: Sequence[int], skip_special: bool) -> list[str]:
         """What each of ``ids`` adds to the text."""

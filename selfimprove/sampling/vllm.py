@@ -32,8 +32,9 @@ from selfimprove.sampling.options import (
     engine_options,
     installed_device,
     native_params,
+    scoring_params,
 )
-from selfimprove.sampling.texts import Decoder, spans
+from selfimprove.sampling.texts import Decoder
 from selfimprove.types import Finish, Message, Policy, Sample, SampleRequest, SamplingParams, Turn
 
 __all__ = ["VLLMSampler", "engine_environment"]
@@ -215,7 +216,7 @@ class VLLMSampler:
 
     def _logprobs(self, rows: list[list[int]]) -> list[list[float]]:
         """The log-probability of every id given those before it (NaN for the first)."""
-        params = _scoring()
+        params = scoring_params()
         names = [self._submit(ids, params) for ids in rows]
         while not all(name in self._scored for name in names):
             self._step()
@@ -247,7 +248,7 @@ class VLLMSampler:
 
     def _native(self, params: SamplingParams) -> Any:
         if self._template is None or self._template[0] != params:
-            native = _scoring() if params.score else native_params(params, self._end_ids, self._decoder.fast)
+            native = scoring_params() if params.score else native_params(params, self._end_ids, self._decoder.fast)
             self._template = params, native
         return self._template[1]
 
@@ -307,9 +308,7 @@ class VLLMSampler:
         thinking = self._model.get("thinking")
         turns: tuple[Turn, ...] = ()
         if thinking is not None:
-            before = flight.prompt.ids
-            shown = self._decoder.lengths(before, ids, skip)
-            closed, turns = spans(thinking, flight.prompt.text, self._decoder.pieces(before, ids, False), shown)
+            closed, turns = self._decoder.spans(thinking, flight.prompt, ids, skip)
             finish = finish if closed or finish != "stop" else "thinking"
         return self._sample(flight, text, ids, finish, logprob, turns)
 
@@ -363,15 +362,6 @@ class VLLMSampler:
         self._engine.engine_core.shutdown()
         self._engine = self._policy = None
         gc.collect()
-
-
-def _scoring() -> Any:
-    """vLLM's parameters for a request of which only the prompt's log-probabilities are wanted."""
-    from vllm import SamplingParams as Native
-    from vllm.sampling_params import RequestOutputKind
-
-    kind = RequestOutputKind.FINAL_ONLY
-    return Native(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False, output_kind=kind)
 
 
 def canary_figures(canary: Mapping[str, Any], served: Sequence[float], tolerance: float) -> dict[str, Any]:
