@@ -51,6 +51,10 @@ _WORDS = {
 }
 
 
+DIALECTS = ("trl", "verl", "openrlhf")
+"""Before the spec of a verifier: a reward function written for that trainer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a spec's object is written: ``file`` holds ``object``; ``module`` is None for a user's own file."""
@@ -110,6 +114,7 @@ def _raised_by_us(error: Exception, file: Path) -> bool:
 
 def locate(kind: str, spec: str, base: Path | None = None) -> Place:
     """Where the object is, found by reading sources only. Raises ConfigError as `resolve` does."""
+    spec = split_dialect(spec)[1] if kind == "verifier" else spec
     left, colon, name = spec.rpartition(":")
     if not colon:
         return _locate_name(kind, spec, base)
@@ -155,8 +160,16 @@ def source_digest(kind: str, spec: str, base: Path | None = None) -> str:
 
 def absolute(spec: str, base: Path | None = None) -> str:
     """The same spec with a file's path made absolute, so that it means the same in any directory."""
+    dialect, spec = split_dialect(spec)
     left, colon, name = spec.rpartition(":")
-    return f"{_path(left, base)}:{name}" if colon and _is_file(left) else spec
+    plain = f"{_path(left, base)}:{name}" if colon and _is_file(left) else spec
+    return f"{dialect}:{plain}" if dialect else plain
+
+
+def split_dialect(spec: str) -> tuple[str, str]:
+    """``("trl", "my.py:reward")`` of ``trl:my.py:reward``; an empty dialect for any other spec."""
+    first, _, rest = spec.partition(":")
+    return (first, rest) if first in DIALECTS and ":" in rest else ("", spec)
 
 
 def recipe_config_class(recipe: Callable[..., Any]) -> type:

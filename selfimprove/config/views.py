@@ -80,8 +80,8 @@ def semantic(config: RunConfig) -> dict[str, Any]:
             kept[f"verifier.{rule}"] = [_meaning(judge) for judge in kept[f"verifier.{rule}"]]
     for key in _PATHS:
         value = kept.get(key)
-        if isinstance(value, str) and value.startswith("/"):
-            kept[key] = Path(value).name
+        if isinstance(value, str):
+            kept[key] = _by_name(value)
     template = config.model.chat_template
     if template is not None and Path(template).is_file():
         import blake3
@@ -119,8 +119,13 @@ def schema() -> dict[str, Any]:
 def _meaning(judge: Mapping[str, Any]) -> dict[str, Any]:
     """One of several verifiers without what is execution, its paths by file name."""
     kept = {name: value for name, value in judge.items() if not _execution(f"verifier.{name}")}
-    paths = {name: Path(kept[name]).name for name in ("name", "policy") if str(kept[name]).startswith("/")}
-    return {**kept, **paths}
+    return {**kept, **{name: _by_name(kept[name]) for name in ("name", "policy") if isinstance(kept[name], str)}}
+
+
+def _by_name(value: str) -> str:
+    """A path by its file's name, also behind a dialect: ``trl:/a/b.py:fn`` as ``trl:b.py:fn``."""
+    before, slash, path = value.partition("/")
+    return f"{before}{Path(path).name}" if slash and (not before or before.endswith(":")) else value
 
 
 def _execution(key: str) -> bool:

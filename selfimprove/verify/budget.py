@@ -81,11 +81,12 @@ def verifier_digest(config: Mapping[str, Any]) -> str:
         leaves = [[verifier_digest(leaf), leaf.get("weight"), leaf.get("settles")] for leaf in config[rule]]
         return _digest({"rule": rule, "of": leaves, "threshold": config.get("threshold")})
     spec = str(config["name"])
-    left, colon, name = spec.rpartition(":")
+    dialect, plain = plugins.split_dialect(spec)
+    left, colon, name = plain.rpartition(":")
     is_file = colon and (left.endswith(".py") or "/" in left)
     return _digest(
         {
-            "name": name if is_file else spec,
+            "name": f"{dialect}:{name}".lstrip(":") if is_file else spec,
             "source": plugins.source_digest("verifier", spec),
             "shared": _shared(plugins.locate("verifier", spec).file),
             "args": config.get("args") or {},

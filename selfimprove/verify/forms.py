@@ -10,6 +10,7 @@ group                    ``def name(problem, samples, **options) -> list``: all 
 class with state         ``__init__(self, **options)`` and ``__call__(self, problem, sample)`` (or ``samples``)
 judge, asks a model      a class with ``questions(self, problem, samples)`` and
                          ``verdicts(self, problem, samples, replies)``
+of another trainer       ``trl:``, ``verl:`` or ``openrlhf:`` before the spec of its reward function
 =======================  ==============================================================================
 
 See it work: ``pytest tests/verify/test_forms.py``.
@@ -26,6 +27,7 @@ from typing import Any, Literal
 
 from selfimprove import plugins, sources
 from selfimprove.errors import ConfigError
+from selfimprove.verify.dialects import KINDS, adapted
 
 Kind = Literal["sample", "group", "judge"]
 SHAPE = "a verifier is `def name(problem, sample, **options) -> bool | float | Verdict`, or a class whose objects are"
@@ -49,9 +51,11 @@ def form_of(spec: str) -> Form:
     and ``WORKERS``, how many there should be (1 for what holds a model). ConfigError if there is no such verifier.
     """
     place = plugins.locate("verifier", spec)
+    dialect = plugins.split_dialect(spec)[0]
     node = next((node for name, node in sources.top_level(place.file) if name == place.object), None)
     memory_mb = sources.constant(place.file, "MEMORY_MB") or DEFAULT_MEMORY_MB
-    return replace(_form(node), memory_mb=memory_mb, workers=sources.constant(place.file, "WORKERS"))
+    form = Form(KINDS[dialect]) if dialect else _form(node)
+    return replace(form, memory_mb=memory_mb, workers=sources.constant(place.file, "WORKERS"))
 
 
 def _form(node: ast.AST | None) -> Form:
@@ -79,6 +83,9 @@ def load(spec: str, args: Mapping[str, Any]) -> Callable[..., Any]:
     found = plugins.resolve("verifier", spec)
     if not callable(found):
         raise ConfigError(f"verifier {spec!r} is a {type(found).__name__}, not a function: {SHAPE}")
+    dialect = plugins.split_dialect(spec)[0]
+    if dialect:
+        return adapted(dialect, found, args)
     form = form_of(spec)
     if form.kind == "judge":
         raise ConfigError(f"verifier {spec!r} asks a model: it judges in a run, not on its own")
