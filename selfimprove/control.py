@@ -19,19 +19,32 @@ from typing import Any
 
 from selfimprove.errors import Stopped
 
+STAGES = ("select",)
+"""Where a run may stop as asked: a round's training rows are chosen and written."""
+
 
 @dataclass
 class Stop:
-    """Whether a stop was requested, and by what."""
+    """Whether a stop was requested, and by what.
+
+    ``until`` names a stage (`STAGES`) after which to stop, ``parts`` how many parts of a step are drawn before that.
+    """
 
     reason: str = ""
     requested: bool = False
     on_request: Any = field(default=None)
+    until: str = ""
+    parts: int | None = None
 
     def request(self, reason: str) -> None:
         self.requested, self.reason = True, reason
         if self.on_request is not None:
             self.on_request(reason)
+
+    def after(self, stage: str) -> None:
+        """Raise Stopped if this is the stage to stop after."""
+        if stage == self.until:
+            raise Stopped(f"stopped after {stage}, as asked", hint="the same command without --until continues")
 
     def check(self) -> None:
         """Raise Stopped if a stop was requested."""

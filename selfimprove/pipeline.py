@@ -75,7 +75,7 @@ class Pipeline:
         self._waiting = 0  # samples in it
         self._chunks: dict[int, list[Sample]] = {}
         self._chunk_number = 0
-        self._exchanging = False
+        self._exchanging = self._cut_short = False
         self._moved = time.monotonic()
 
     def run(self) -> None:
@@ -95,6 +95,9 @@ class Pipeline:
                 last_sample = time.monotonic()
             if self.stop.requested and self._idle():
                 self.stop.raise_stopped()
+        if self._cut_short:
+            self.stop.request(f"after {self.stop.parts} parts, as asked")
+            self.stop.raise_stopped()
         self.budget.settle()
         self.seconds["sample"] += last_sample - began
         self.seconds["verify"] += time.monotonic() - last_sample
@@ -118,7 +121,9 @@ class Pipeline:
                 self._receive(read_samples(self.samples, self.samples.parts[number]))
             else:
                 self.progress.done(part.expected)
-        return missing
+        wanted = deque(part for part in missing if self.stop.parts is None or part.number < self.stop.parts)
+        self._cut_short = len(wanted) < len(missing)
+        return wanted
 
     def _forget_errors(self, number: int) -> None:
         """Until all is judged a part with errors is judged again: an error is no verdict, and its cause may be gone."""

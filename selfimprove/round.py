@@ -273,6 +273,8 @@ class Round:
         if against is not None:
             self._check_reference(begin, against)
         path, marker_digest, count = self._publish_examples(name, rows, kind, getattr(examples, "tally", None))
+        if self.index:  # a warm-up selects nothing
+            context.stop.after("select")
         request = self._request(chosen, path, begin, against, args or {})
         inputs = training_inputs(request, marker_digest)
         step = open_step(context.files, f"{self.key}/{name}/policy", inputs, context.lease)

@@ -47,8 +47,8 @@ NOT_BETTER, STARVED = 3, Starved.exit_code
 Found = tuple[Path, str]
 
 
-def execute(config: RunConfig, run_dir: Path, *, progress: str = "auto") -> RunResult:
-    """Begin or continue the run in ``run_dir``.
+def execute(config: RunConfig, run_dir: Path, *, progress: str = "auto", stop: Stop | None = None) -> RunResult:
+    """Begin or continue the run in ``run_dir``; ``stop`` may say beforehand where to stop.
 
     Raises FingerprintError for a changed configuration, LeaseHeld if another process owns the run, Stopped after a
     signal; see ``selfimprove.errors`` for the rest.
@@ -60,7 +60,7 @@ def execute(config: RunConfig, run_dir: Path, *, progress: str = "auto") -> RunR
         return finished
     files.folder("")
     spare_collector()
-    lease, stop, teller = take(files), Stop(), Progress(files, progress)
+    lease, stop, teller = take(files), stop or Stop(), Progress(files, progress)
     stop.on_request = lambda reason: teller.note(f"{reason}: finishing what is begun, then stopping (again: at once)")
     try:
         run = Run(config, files, lease, teller, stop, _find(config.model.source))

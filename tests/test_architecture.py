@@ -27,7 +27,7 @@ LEVELS = [
     {"judged", "beginning"},
     {"round"},
     {"run"},
-    {"rejudge"},
+    {"rejudge", "probe"},
     {"cli"},
     {"testing", "__main__", "__init__"},
 ]

@@ -21,6 +21,7 @@ from selfimprove.cli import output
 from selfimprove.cli.command import Group
 
 COMMANDS = (
+    "probe",
     "run",
     "plan",
     "status",

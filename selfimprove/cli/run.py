@@ -13,6 +13,7 @@ import click
 
 from selfimprove.cli.command import Command, config_words, load, run_dir_of
 from selfimprove.cli.output import Result
+from selfimprove.control import STAGES, Stop
 
 
 def _progress(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -28,7 +29,8 @@ def _progress(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.option(
     "--progress", default="auto", metavar="auto|none|SECONDS", callback=_progress, help="How often to say what is done."
 )
-def command(words: tuple[str, ...], run_dir: Path | None, name: str | None, progress: str) -> Result:
+@click.option("--until", type=click.Choice(STAGES), help="Stop once a round's training rows are chosen.")
+def command(words: tuple[str, ...], run_dir: Path | None, name: str | None, progress: str, until: str | None) -> Result:
     """Start a run, or continue it.
 
     The same command again picks up where the last one stopped, whatever stopped it.
@@ -39,7 +41,13 @@ def command(words: tuple[str, ...], run_dir: Path | None, name: str | None, prog
     """
     config = load(words)
     directory = run_dir_of(words, run_dir, name)
+    from selfimprove.errors import Stopped
     from selfimprove.run import execute
 
-    done = execute(config, directory, progress=progress)
+    try:
+        done = execute(config, directory, progress=progress, stop=Stop(until=until or ""))
+    except Stopped as stopped:
+        if not until or "as asked" not in str(stopped):
+            raise
+        return Result({"run": str(directory), "state": "stopped", "until": until}, f"{directory}: {stopped}")
     return Result(done.data, done.message, done.exit_code)

@@ -81,7 +81,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
             ["plan", "rounds=3"],
             "error: no configuration given: name a file, a run or a preset (",
         ),
-        (["run", "quickstart", "--run-dri", "x"], "error: No such option '--run-dri'. Did you mean '--run-dir'?"),
+        (
+            ["run", "quickstart", "--run-dri", "x"],
+            "error: No such option '--run-dri'. (Did you mean one of: '--run-dir',",
+        ),
         (["run", "quickstart", "--name", "a/b"], "error: --name 'a/b' is not a name; for a path use --run-dir\n"),
         (["run", "quickstart", "--name", "a", "--run-dir", "b"], "error: --run-dir and --name both say where"),
         (["run", "quickstart", "--progress", "often"], "expected auto, none or a number of seconds, got 'often'"),
