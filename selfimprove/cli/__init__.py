@@ -28,6 +28,7 @@ COMMANDS = (
     "show",
     "verify",
     "eval",
+    "export",
     "recipes",
     "verifiers",
     "config",
