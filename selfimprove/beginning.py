@@ -41,7 +41,7 @@ def audited(context: Context) -> None:
         if not (asked or facts):
             continue
         verifier = verifier_digest(judge.model_dump())
-        problems = context.splits.train
+        problems = [p for p in context.splits.train if judge.tasks is None or p.task in judge.tasks]
         inputs = {"verifier": verifier, "problems": digest(sorted(problem.id for problem in problems))}
         step = open_step(context.files, f"setup/audit-{digest(inputs)[:8]}", inputs, context.lease)
         name = f"verifier {judge.name!r}"

@@ -23,6 +23,7 @@ from selfimprove import data as datasets
 from selfimprove import plugins
 from selfimprove.config import JudgeConfig, VerifierConfig
 from selfimprove.context import Context, check_policy
+from selfimprove.errors import ConfigError
 from selfimprove.inputs import sampling_inputs
 from selfimprove.judging import Question, Reply
 from selfimprove.pipeline import Pipeline
@@ -31,7 +32,7 @@ from selfimprove.store import tables
 from selfimprove.store.digest import digest
 from selfimprove.store.groups import Groups, read_samples
 from selfimprove.store.steps import Step, open_step
-from selfimprove.types import Policy, Sample, Verdict, erring
+from selfimprove.types import Policy, Problem, Sample, Verdict, erring
 from selfimprove.verify import ErrorBudget, verifier_digest
 from selfimprove.verify.combine import Rule, combine, left_open, rule_of
 from selfimprove.verify.forms import form_of, make
@@ -61,8 +62,14 @@ class Leaf:
     policy: Policy | None
 
 
-def check_verifiers(config: VerifierConfig, workers: Workers) -> None:
-    """Load every verifier and judge nothing. ConfigError if one cannot be loaded."""
+def check_verifiers(config: VerifierConfig, workers: Workers, problems: Sequence[Problem] = ()) -> None:
+    """Load every verifier and judge nothing. ConfigError if one cannot be loaded, or a problem's task has none."""
+    if all(judge.tasks is not None for judge in config.judges):
+        known = {task for judge in config.judges for task in judge.tasks or ()}
+        missing = sorted({problem.task for problem in problems} - known)
+        if missing:
+            what = f"no verifier judges problems of task {', '.join(map(repr, missing))}"
+            raise ConfigError(what, hint=f"verifiers are given for: {', '.join(sorted(known))}")
     for judge in config.judges:
         if form_of(judge.name).kind == "judge":
             make(judge.name, plugins.resolve("verifier", judge.name), judge.args)
@@ -103,12 +110,14 @@ def _steps(
     answers = datasets.answers_digest(work.problems)
     leaves: list[Leaf] = []
     known: list[str] = []
-    alone = len(judge.judges) == 1
+    alone = len(judge.judges) == 1 and judge.judges[0].tasks is None
     for config in judge.judges:
         policy = _judging_policy(round_, work, config)
         what = {"samples": asked, "answers": answers, "verifier": verifier_digest(config.model_dump())}
         if policy is not None:
             what["judged by"] = policy.digest
+        if config.tasks is not None:
+            what["of tasks"] = digest(sorted(config.tasks))
         if judge.rule == "cascade" and known:
             what["after"] = digest(known)
         known.append(digest(what))
@@ -139,7 +148,7 @@ def _judge(
         if leaf.step.marker is not None and samples.marker is not None:
             continue
         before = _Before(rule, [earlier.step for earlier in leaves[:place]])
-        asked = before.left_open if judge.rule == "cascade" and place else None
+        asked = _asked(work, leaf.config, before.left_open if judge.rule == "cascade" and place else None)
         budget = ErrorBudget(judge.max_error_share)
         if leaf.policy is None:
             _run(round_, work, samples, leaf, stage, budget, asked)
@@ -147,6 +156,16 @@ def _judge(
             _ask(round_, work, samples, leaf, budget, asked)
     if final.marker is None:
         _combine(work, samples, _Before(rule, [leaf.step for leaf in leaves]), final)
+
+
+def _asked(
+    work: Work, config: JudgeConfig, left_open: Callable[[int, Sample], bool] | None
+) -> Callable[[int, Sample], bool] | None:
+    """Which samples a verifier is asked of: those of its tasks that the ones before left open; None for all."""
+    if config.tasks is None:
+        return left_open
+    mine = {problem.id for problem in work.problems if problem.task in (config.tasks or ())}
+    return lambda part, sample: sample.problem_id in mine and (left_open is None or left_open(part, sample))
 
 
 def _run(

@@ -122,7 +122,7 @@ class Run:
         The run is begun (its configuration recorded) once all that can be checked was found in order.
         """
         try:
-            check_verifiers(self.config.verifier, self.workers)
+            check_verifiers(self.config.verifier, self.workers, self.problems)
             create(self.files, self.config)
             audited(context := self.prepare())
             self.context = context

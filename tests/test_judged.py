@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from selfimprove.config import load_config
-from selfimprove.errors import TooManyErrors
+from selfimprove.errors import ConfigError, TooManyErrors
 from selfimprove.rejudge import rejudge_run
 from selfimprove.run import execute
 from selfimprove.store import tables
@@ -182,3 +182,40 @@ def test_stored_samples_are_judged_again_and_nothing_is_sampled(tmp_path: Path) 
     cascade = f"{{cascade: [{tmp_path}/v.py:below_three, {tmp_path}/v.py:largest]}}"
     assert main(["verify", str(tmp_path / "run"), "--with", cascade, "--step", "rounds/001"]) == 0
     assert main(["verify", str(tmp_path / "run"), "--with", "none", "--step", "rounds/009"]) == 2
+
+
+TASKS = """
+def arithmetic(problem, sample): return sample.completion == "0"
+def breaks(problem, sample): raise OSError("the code judge is gone")
+def short(problem, samples): return [len(s.completion) < 2 for s in samples]
+"""
+
+
+def test_each_task_has_its_verifier_and_one_that_breaks_spoils_no_other(tmp_path: Path) -> None:
+    (tmp_path / "t.py").write_text(TASKS)
+    judges = [
+        {"name": "t.py:arithmetic", "tasks": ["sums"]},
+        {"name": "t.py:short", "tasks": ["format"]},
+        {"name": "t.py:breaks", "tasks": ["code"], "retries": 0},
+    ]
+    path = config(tmp_path, {"all": judges, "max_error_share": 1.0, "audit": "off"}, problems=9)
+    rows = [json.loads(line) for line in (tmp_path / "problems.jsonl").read_text().splitlines()]
+    tasks = ["sums", "format", "code"]
+    lines = [json.dumps({**row, "task": tasks[place % 3]}) for place, row in enumerate(rows)]
+    (tmp_path / "problems.jsonl").write_text("\n".join(lines))
+    execute(load_config([str(path)]), tmp_path / "run", progress="none")
+    files = RunFiles(tmp_path / "run")
+    (final,) = [m for key, m in committed(files) if key.startswith("rounds/001/attempt/verdicts-")]
+    assert final.counts["errors"] == 12 and final.counts["sampled"] == 36
+    assert final.counts["passed"] > 12, "the other two tasks are judged as ever"
+    path.write_text(path.read_text().replace('"max_error_share": 1.0', '"max_error_share": 0.5'))
+    with pytest.raises(TooManyErrors, match="the code judge is gone") as raised:
+        execute(load_config([str(path)]), tmp_path / "other", progress="none")
+    assert raised.value.exit_code == 8, "twelve of its own twelve, though only a third of all"
+
+
+def test_a_task_without_a_verifier_is_told_before_the_run(tmp_path: Path) -> None:
+    (tmp_path / "t.py").write_text(TASKS)
+    path = config(tmp_path, {"name": "t.py:arithmetic", "tasks": ["sums"]})
+    with pytest.raises(ConfigError, match="no verifier judges problems of task 'default'"):
+        execute(load_config([str(path)]), tmp_path / "run", progress="none")

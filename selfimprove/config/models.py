@@ -197,6 +197,9 @@ class JudgeConfig(Shorthand):
         description="who answers a verifier that asks a model: initial, base, previous, best, or a model's directory; "
         "null = the policy that sampled",
     )
+    tasks: Annotated[tuple[str, ...], Field(strict=False)] | None = Field(
+        default=None, description="asked only of problems whose `task` is one of these; null = of all"
+    )
     weight: float = Field(default=1.0, gt=0, description="its share in a weighted sum of scores")
     settles: Literal["fail", "pass", "both"] = Field(
         default="fail",

@@ -37,6 +37,7 @@ EXECUTION = (
 # Keys that earlier releases did not know: left at what says nothing, they are no difference to their runs.
 _SILENT: Mapping[str, Any] = {
     "verifier.policy": None,
+    "verifier.tasks": None,
     "verifier.weight": 1.0,
     "verifier.settles": "fail",
     "model.chat_template_kwargs": {},
@@ -119,6 +120,7 @@ def schema() -> dict[str, Any]:
 def _meaning(judge: Mapping[str, Any]) -> dict[str, Any]:
     """One of several verifiers without what is execution, its paths by file name."""
     kept = {name: value for name, value in judge.items() if not _execution(f"verifier.{name}")}
+    kept = {name: value for name, value in kept.items() if name != "tasks" or value}
     return {**kept, **{name: _by_name(kept[name]) for name in ("name", "policy") if isinstance(kept[name], str)}}
 
 

@@ -78,7 +78,10 @@ def verifier_digest(config: Mapping[str, Any]) -> str:
     """
     rule = next((name for name in ("all", "any", "weighted", "cascade") if config.get(name)), None)
     if rule is not None:
-        leaves = [[verifier_digest(leaf), leaf.get("weight"), leaf.get("settles")] for leaf in config[rule]]
+        leaves = [
+            [verifier_digest(leaf), leaf.get("weight"), leaf.get("settles"), *filter(None, [leaf.get("tasks")])]
+            for leaf in config[rule]
+        ]
         return _digest({"rule": rule, "of": leaves, "threshold": config.get("threshold")})
     spec = str(config["name"])
     dialect, plain = plugins.split_dialect(spec)

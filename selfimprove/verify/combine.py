@@ -1,7 +1,8 @@
 """Several verdicts on one sample made one, by a named rule. Pure.
 
-Contract: nothing is lost: the combined reason names every verifier that was asked, with its outcome. What could not be
-judged is never turned into a fail: a rule that needs an errored verdict gives an error.
+Contract: a verifier that is not asked (of another task, or settled before) has no say. Nothing is lost: the combined
+reason names every verifier that was asked, with its outcome. What could not be judged is never turned into a fail: a
+rule that needs an errored verdict gives an error.
 
 ============  =========================================================================================
 all           fail if one failed; else error if one erred; else pass. Score: the smallest
@@ -44,11 +45,12 @@ def rule_of(config: Any) -> Rule:
 
 
 def left_open(rule: Rule, verdicts: Sequence[Verdict | None]) -> bool:
-    """Whether the next verifier is asked of a sample that has ``verdicts`` so far."""
-    if rule.kind != "cascade" or not verdicts:
+    """Whether the next verifier is asked of a sample with ``verdicts`` so far: did the last one asked leave it open?"""
+    asked = [(place, verdict) for place, verdict in enumerate(verdicts) if verdict is not None]
+    if rule.kind != "cascade" or not asked:
         return True
-    last = verdicts[-1]
-    return last is not None and last.outcome == _OPEN[rule.settles[len(verdicts) - 1]]
+    place, last = asked[-1]
+    return last.outcome == _OPEN[rule.settles[place]]
 
 
 def combine(rule: Rule, verdicts: Sequence[Verdict | None]) -> Verdict:
@@ -59,7 +61,8 @@ def combine(rule: Rule, verdicts: Sequence[Verdict | None]) -> Verdict:
     reason = clean("; ".join(_said(name, verdict) for name, verdict in asked), REASON_CHARS)
     measured: Mapping[str, float] = {name: value for verdict in found for name, value in verdict.measured.items()}
     seconds = sum(verdict.seconds for verdict in found)
-    outcome, score, steps = _decided(rule, [v for v in verdicts if v is not None])
+    weights = [weight for weight, verdict in zip(rule.weights, verdicts, strict=True) if verdict is not None]
+    outcome, score, steps = _decided(rule, found, weights)
     if outcome == "error":
         error = next(verdict.error for verdict in reversed(found) if verdict.outcome == "error")
         return erring(error or "error", reason, seconds=seconds)
@@ -67,7 +70,9 @@ def combine(rule: Rule, verdicts: Sequence[Verdict | None]) -> Verdict:
     return Verdict(outcome, score, answer, reason, None, steps, seconds, measured)
 
 
-def _decided(rule: Rule, found: Sequence[Verdict]) -> tuple[Outcome, float, tuple[float, ...]]:
+def _decided(
+    rule: Rule, found: Sequence[Verdict], weights: Sequence[float]
+) -> tuple[Outcome, float, tuple[float, ...]]:
     if rule.kind == "cascade":
         return found[-1].outcome, found[-1].score, found[-1].steps
     outcomes = {verdict.outcome for verdict in found}
@@ -76,8 +81,8 @@ def _decided(rule: Rule, found: Sequence[Verdict]) -> tuple[Outcome, float, tupl
         if "error" in outcomes:
             return "error", 0.0, ()
         assert rule.threshold is not None
-        pairs = list(zip(rule.weights, found, strict=True))
-        score = sum(weight * verdict.score for weight, verdict in pairs) / sum(rule.weights)
+        pairs = list(zip(weights, found, strict=True))
+        score = sum(weight * verdict.score for weight, verdict in pairs) / sum(weights)
         return ("pass" if score >= rule.threshold else "fail"), score, tuple(verdict.score for verdict in found)
     decisive, other = ("fail", "pass") if rule.kind == "all" else ("pass", "fail")
     outcome: Any = decisive if decisive in outcomes else "error" if "error" in outcomes else other

@@ -28,6 +28,8 @@ def rule(kind: str, count: int, settles: str = "fail", threshold: float | None =
         ("cascade", (NO, None), "fail", 0.2),
         ("cascade", (OK, NO), "fail", 0.2),
         ("cascade", (OK, ERR), "error", 0.0),
+        ("all", (None, OK), "pass", 0.9),
+        ("cascade", (None, NO), "fail", 0.2),
     ],
 )
 def test_rules(kind: str, verdicts: tuple[Verdict | None, ...], outcome: str, score: float) -> None:
@@ -51,4 +53,5 @@ def test_every_reason_and_the_error_are_kept() -> None:
 def test_a_cascade_leaves_open_what_is_not_settled() -> None:
     for settles, opened in (("fail", [OK]), ("pass", [NO]), ("both", [ERR])):
         assert [v for v in (OK, NO, ERR) if left_open(rule("cascade", 2, settles), [v])] == opened
-    assert not left_open(rule("cascade", 3), [OK, None])
+    assert not left_open(rule("cascade", 3), [NO, None])
+    assert left_open(rule("cascade", 3), [OK, None]), "the second judges another task"
