@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +22,15 @@ from typing import Any
 import blake3
 
 from selfimprove.errors import ConfigError, PreconditionError
-from selfimprove.rows import COLUMNS, BadRow, parse_json, plain, problem_fields
+from selfimprove.readers import csv_rows, lines, parquet_rows
+from selfimprove.rows import COLUMNS, BadRow, answer_by, parse_json, plain, problem_fields
 from selfimprove.types import Message, Problem, messages
 
 # Longer than the context of nearly every model; a longer prompt is nearly always a broken export.
 MAX_PROMPT_CHARS = 500_000
 _SHOWN = 20
-_ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
-_FORMATS = ".jsonl, .jsonl.gz or .parquet"
+_ENDINGS = (".jsonl", ".jsonl.gz", ".parquet", ".csv")
+_FORMATS = ".jsonl, .jsonl.gz, .parquet or .csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +94,15 @@ def read(
     A row that repeats a problem with the same answer, tests and task is counted once (the first one is kept).
     Raises ConfigError naming up to 20 bad rows, and PreconditionError if the file is missing or not readable.
     """
-    names, given, max_chars = _columns(columns), dict(args or {}), MAX_PROMPT_CHARS
+    named = dict(columns or {})
+    pattern = named.pop("answer_pattern", None)
+    names, given, max_chars = _columns(named), dict(args or {}), MAX_PROMPT_CHARS
     if _names_file(source):
         max_chars = _max_chars(source, given)
         opened = _open_file(source, base, names["answer"])
     else:
         opened = _open_generator(source, given, base, names["answer"])
-    shelf = _Shelf(opened, names, tuple(require), max_chars)
+    shelf = _Shelf(opened, names, tuple(require), max_chars, re.compile(pattern) if pattern else None)
     for number, raw in opened.rows:
         shelf.add(number, raw)
     return shelf.close()
@@ -107,8 +111,16 @@ def read(
 class _Shelf:
     """Collects problems and bad rows of one source; owns nothing but memory."""
 
-    def __init__(self, source: _Source, names: dict[str, str], require: tuple[str, ...], max_chars: int) -> None:
+    def __init__(
+        self,
+        source: _Source,
+        names: dict[str, str],
+        require: tuple[str, ...],
+        max_chars: int,
+        pattern: re.Pattern[str] | None,
+    ) -> None:
         self.source, self.names, self.require, self.max_chars = source, names, require, max_chars
+        self.pattern = pattern
         self.problems: dict[str, Problem] = {}
         self.first: dict[str, int] = {}
         self.rows = self.duplicates = self.other_completions = self.bad_rows = 0
@@ -122,6 +134,8 @@ class _Shelf:
             row = self.source.parse(raw)
             self._note_columns(row)
             key, fields = problem_fields(row, self.names, self.require, self.max_chars)
+            if self.pattern is not None:
+                fields["answer"] = answer_by(self.pattern, fields["answer"], fields["meta"].get("demonstration"))
             self._keep(number, Problem(problem_id(fields["prompt"], key), **fields))
         except BadRow as error:
             self._reject(number, str(error))
@@ -262,8 +276,10 @@ def _open_file(source: str, base: Path | None, answer: str) -> _Source:
         array = "; a JSON array becomes JSONL with: jq -c '.[]' file.json > file.jsonl"
         raise ConfigError(f"{source}: unknown kind of file; use {_FORMATS}{array if path.suffix == '.json' else ''}")
     if path.suffix.lower() == ".parquet":
-        return _Source(_parquet_rows(path, source, answer), lambda row: plain(row, answer), source, "row")
-    return _Source(_lines(path, source), lambda line: parse_json(line, answer), source, "line")
+        return _Source(parquet_rows(path, source, answer), lambda row: plain(row, answer), source, "row")
+    if path.suffix.lower() == ".csv":
+        return _Source(csv_rows(path, source), lambda row: plain(row, answer), source, "row")
+    return _Source(lines(path, source), lambda line: parse_json(line, answer), source, "line")
 
 
 def _existing(source: str, base: Path | None) -> Path:
@@ -275,71 +291,6 @@ def _existing(source: str, base: Path | None) -> Path:
         guess = f"; did you mean {near[0]!r}?" if near else ""
         raise PreconditionError(f"no file {source!r} in {path.parent.absolute()}{guess}")
     return path
-
-
-def _lines(path: Path, source: str) -> Iterator[tuple[int, bytes]]:
-    import gzip
-    import zlib
-
-    opener: Callable[..., Any] = gzip.open if path.name.lower().endswith(".gz") else open
-    number = 0
-    try:
-        with opener(path, "rb") as stream:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield number, line
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ConfigError(f"{source}: damaged gzip file after line {number:,}: {error}; copy it again") from error
-    except OSError as error:
-        raise PreconditionError(f"{source}: cannot be read: {error}") from error
-
-
-def _parquet_rows(path: Path, source: str, answer: str) -> Iterator[tuple[int, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1024):
-                for row in _batch_rows(batch, answer):
-                    number += 1
-                    yield number, row
-    except pa.ArrowException as error:
-        raise ConfigError(f"{source}: not a whole Parquet file (after row {number:,}): {error}") from error
-    except OSError as error:
-        raise PreconditionError(f"{source}: cannot be read: {error}") from error
-
-
-def _batch_rows(batch: Any, answer: str) -> list[Any]:
-    """Rows as dicts (or the error that reading one gave); a numeric answer column as its shortest text."""
-    import pyarrow as pa
-
-    place = batch.schema.get_field_index(answer)
-    kind = batch.schema.field(place).type if place >= 0 else pa.null()
-    if pa.types.is_floating(kind) or pa.types.is_integer(kind):
-        batch = batch.set_column(place, answer, _number_texts(batch.column(place)))
-    try:
-        return list(batch.to_pylist())
-    except UnicodeDecodeError:
-        return [_row_or_error(batch.slice(index, 1)) for index in range(batch.num_rows)]
-
-
-def _number_texts(column: Any) -> Any:
-    """Arrow's own text for numbers knows 32-bit floats (0.1, not 0.10000000149); NaN and infinity stay to be seen."""
-    import pyarrow as pa
-
-    texts = column.cast(pa.string()).to_pylist()
-    if any(text in ("nan", "inf", "-inf") for text in texts):
-        return column
-    return pa.array(texts, pa.string())
-
-
-def _row_or_error(batch: Any) -> Any:
-    try:
-        return batch.to_pylist()[0]
-    except UnicodeDecodeError as error:
-        return error
 
 
 def _open_generator(spec: str, args: dict[str, Any], base: Path | None, answer: str) -> _Source:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -39,6 +40,8 @@ def parse_json(line: bytes, answer: str) -> dict[str, Any]:
 
 def plain(row: Any, answer: str) -> dict[str, Any]:
     """The row with plain JSON values: numbers in the answer, dates and decimals as text, NaN elsewhere as None."""
+    if isinstance(row, BadRow):
+        raise row
     if isinstance(row, UnicodeDecodeError):
         raise BadRow(f"a text that is not UTF-8: {row}")
     if not isinstance(row, Mapping):
@@ -154,7 +157,8 @@ def _name(name: Any) -> str:
 
 
 def _prompt_column(row: Mapping[str, Any], name: str) -> str:
-    found = "messages" if name == "prompt" and row.get("prompt") is None and "messages" in row else name
+    usual = next((other for other in ("messages", "conversations") if other in row), name)
+    found = usual if name == "prompt" and row.get("prompt") is None else name
     if row.get(found) is None:
         what = f"{found!r} is null" if found in row else f"no {found!r}; the row has: {', '.join(row) or 'nothing'}"
         raise BadRow(f"{what}; every problem needs a prompt (columns.prompt names its column)")
@@ -204,6 +208,7 @@ def _with_tools(prompt: tuple[Message, ...], tools: Any) -> tuple[Message, ...]:
 
 
 def _message(item: Any) -> Message:
+    item = _from_sharegpt(item)
     role, content = (item.get("role"), item.get("content")) if isinstance(item, Mapping) else (None, None)
     content = "" if content is None and isinstance(item, Mapping) and item.get("tool_calls") else content
     if not isinstance(role, str) or not role or not isinstance(content, str):
@@ -211,6 +216,23 @@ def _message(item: Any) -> Message:
     if any(value is not None for name, value in item.items() if name not in ("role", "content")):
         return Message("json", json.dumps(item, sort_keys=True, ensure_ascii=False))
     return Message(role, content)
+
+
+def _from_sharegpt(item: Any) -> Any:
+    """A message written as ``{"from": "human", "value": ...}``, in the words of chat templates."""
+    if not isinstance(item, Mapping) or "from" not in item or "role" in item:
+        return item
+    roles = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant"}
+    return {"role": roles.get(item["from"], item["from"]), "content": item.get("value")}
+
+
+def answer_by(pattern: re.Pattern[str], answer: Any, completion: str | None) -> str:
+    """What ``pattern`` finds last in the answer, or without one in the completion."""
+    text = answer if isinstance(answer, str) else completion if answer is None else str(answer)
+    found = list(pattern.finditer(text or ""))
+    if not found:
+        raise BadRow(f"columns.answer_pattern {pattern.pattern!r} matches nothing in {(text or '')[-60:]!r}")
+    return str(found[-1][1 if pattern.groups else 0]).strip()
 
 
 def _completion(value: Any) -> str | None:

@@ -17,7 +17,7 @@ LINUX = {"fcntl", "resource"}
 LEVELS = [
     {"types", "errors", "__version__"},
     {"sources", "equations", "text", "rows", "control", "views", "store", "prompts"},
-    {"plugins", "selection", "policies", "answers", "sandbox", "judging"},
+    {"plugins", "readers", "selection", "policies", "answers", "sandbox", "judging"},
     {"config", "data", "pairing"},
     {"cluster", "sampling", "training", "select", "identity"},
     {"verify", "evaluate", "report"},

@@ -217,9 +217,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "dir.jsonl").mkdir()
     with pytest.raises(ConfigError, match="is a directory"):
         load("dir.jsonl", base=tmp_path)
-    for name in ("a.csv", "a.json"):
+    for name in ("a.tsv", "a.json"):
         (tmp_path / name).write_text("x")
-        with pytest.raises(ConfigError, match=r"unknown kind of file; use .jsonl, .jsonl.gz or .parquet"):
+        with pytest.raises(ConfigError, match=r"unknown kind of file; use .jsonl, .jsonl.gz, .parquet or .csv"):
             load(name, base=tmp_path)
     for content in (b"", b"\n\n", b"\xef\xbb\xbf"):
         (tmp_path / "empty.jsonl").write_bytes(content)
@@ -390,3 +390,31 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
         assert all(problem.text.strip() for problem in load(str(path)))
     except ConfigError as error:
         str(error).encode()
+
+
+def test_csv_rows_are_texts_and_empty_cells_nothing(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(
+        '\ufeffprompt,answer,level\n"2+2, please?",4,\n"two\nlines",0.10,3\n', encoding="utf-8"
+    )
+    first, second = load("p.csv", base=tmp_path)
+    assert (first.text, first.answer, first.meta) == ("2+2, please?", "4", {"level": None})
+    assert (second.text, second.answer) == ("two\nlines", "0.10")
+    (tmp_path / "bad.csv").write_text("prompt,answer\na,1\nb\nc,1,2\n")
+    with pytest.raises(ConfigError, match=r"bad\.csv:row 2: a row with more or fewer cells[\s\S]*bad\.csv:row 3"):
+        load("bad.csv", base=tmp_path)
+
+
+def test_sharegpt_conversations(tmp_path: Path) -> None:
+    said = [{"from": "system", "value": "Be brief."}, {"from": "human", "value": "2+2?"}, {"from": "gpt", "value": "4"}]
+    (tmp_path / "p.jsonl").write_text(json.dumps({"conversations": said}))
+    (problem,) = load("p.jsonl", base=tmp_path)
+    assert problem.prompt == (Message("system", "Be brief."), Message("user", "2+2?"))
+    assert problem.demonstration == "4" and problem.meta == {"demonstration": "4"}
+
+
+def test_the_answer_is_a_part_of_a_worked_solution(tmp_path: Path) -> None:
+    rows = [{"prompt": "a", "answer": "2+2\n#### 4"}, {"prompt": "b", "completion": "so #### 5, no: #### 6"}]
+    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert [p.answer for p in load("p.jsonl", {}, {"answer_pattern": "#### (\\d+)"}, tmp_path)] == ["4", "6"]
+    with pytest.raises(ConfigError, match=r"p\.jsonl:1: columns\.answer_pattern 'x=' matches nothing in '2\+2"):
+        load("p.jsonl", {}, {"answer_pattern": "x="}, tmp_path)

@@ -23,7 +23,7 @@ from selfimprove.config.models import POLICIES, RULES
 from selfimprove.config.tree import Fault, Key, Layer, get
 from selfimprove.errors import ConfigError
 
-DATA_FILES = (".jsonl", ".jsonl.gz", ".parquet")
+DATA_FILES = (".jsonl", ".jsonl.gz", ".parquet", ".csv")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 

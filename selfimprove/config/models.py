@@ -141,6 +141,21 @@ class ColumnsConfig(Strict):
     tests: str = Field(default="tests", description="tests that a right answer passes")
     task: str = Field(default="task", description="which kind of problem this is")
     key: str = Field(default="key", description="tells problems with the same prompt apart")
+    answer_pattern: str | None = Field(
+        default=None,
+        min_length=1,
+        description="regular expression whose last match in the answer (without one, in the completion) is the answer: "
+        "its group 1 if it has one, such as '#### (.*)'",
+    )
+
+    @model_validator(mode="after")
+    def _pattern_compiles(self) -> ColumnsConfig:
+        try:
+            re.compile(self.answer_pattern or "")
+        except re.error as error:
+            what = "'answer_pattern' is no regular expression: {why}"
+            raise PydanticCustomError("pattern", what, {"why": str(error)}) from error
+        return self
 
 
 class DataConfig(Strict):

@@ -38,6 +38,7 @@ EXECUTION = (
 _SILENT: Mapping[str, Any] = {
     "verifier.policy": None,
     "verifier.tasks": None,
+    "data.columns.answer_pattern": None,
     "verifier.weight": 1.0,
     "verifier.settles": "fail",
     "model.chat_template_kwargs": {},

@@ -22,12 +22,13 @@ _BOXED = re.compile(r"\\boxed(\s*\{\s*(?:\\text\s*\{)?\s*(?:in)?(?:correct|pass|
 _SCORE = re.compile(r"\b(score|rating|grade|verdict|judge?ment)(\W{0,5}?)([:=])", re.I)
 _KEY = re.compile(r"([\"'])(score|rating|verdict|passed|correct)\1(\s*):", re.I)
 _ROLE = re.compile(r"^([ \t#*]{0,8}(?:user|human|system|assistant|judge|grader))([ \t*]{0,4}):", re.I | re.M)
-_OPENERS = re.compile(
-    r"(?:sure|okay|ok|certainly|of course|thought process|let'?s|let me|let us|to|here|i will|i'll|we|first|solution|"
-    r"step|answer|final|the|a|this|problem|question|solve|think|about|it|by|step|need|can|will|is|carefully|through|"
-    r"breakdown|start|begin|analy[sz]e|consider|explanation|now|\W|\s)+",
-    re.I,
-)
+_WORD = re.compile(r"\w+(?:['’]\w+)?")
+_OPENERS = frozenset({
+    "sure", "okay", "ok", "certainly", "of", "course", "thought", "process", "let's", "let’s", "lets", "let", "me",
+    "us", "to", "here", "i", "will", "i'll", "i’ll", "we", "first", "solution", "step", "answer", "final", "the", "a",
+    "this", "problem", "question", "solve", "think", "about", "it", "by", "need", "can", "is", "carefully", "through",
+    "breakdown", "start", "begin", "analyze", "analyse", "consider", "explanation", "now",
+})  # fmt: skip
 
 
 def delimiter(*parts: str) -> str:
@@ -64,7 +65,7 @@ def hopeless(question: str, text: str) -> str:
         return "an empty answer"
     if not any(char.isalnum() for char in bare):
         return "an answer without a word or number"
-    if len(bare) < 200 and not any(char.isdigit() for char in bare) and _OPENERS.fullmatch(bare):
+    if len(bare) < 200 and _OPENERS.issuperset(_WORD.findall(bare.casefold())):
         return "an opening phrase and no answer"
     if _plain(bare) == _plain(question):
         return "the question again"

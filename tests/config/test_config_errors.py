@@ -175,13 +175,13 @@ ALONE: dict[str, tuple[str, str]] = {
     "extends a number": ("extends: [1]\n", "bad.yaml:1:1: extends: expected a list of files"),
     "things that do not exist": (
         "model: ./models/tiny\n"
-        "data: {problems: problem.jsonl, demonstrations: {source: table.csv}}\n"
+        "data: {problems: problem.jsonl, demonstrations: {source: table.tsv}}\n"
         "recipe: recipes.py:keep\n"
         "verifier: {name: verifier.py:corect, args: {digit: 1}}\n",
         "bad.yaml:1:1: model: no directory './models/tiny' (there is no directory 'models')\n"
         "bad.yaml:2:8: data.problems: no file 'problem.jsonl' - did you mean 'problems.jsonl'?\n"
-        "bad.yaml:2:50: data.demonstrations.source: 'table.csv' is neither a generator's name nor a .jsonl, .jsonl.gz, "
-        ".parquet file\n"
+        "bad.yaml:2:50: data.demonstrations.source: 'table.tsv' is neither a generator's name nor a .jsonl, .jsonl.gz, "
+        ".parquet, .csv file\n"
         "bad.yaml:3:1: recipe: no file 'recipes.py' - did you mean 'recipe.py'?\n"
         "bad.yaml:4:12: verifier.name: verifier.py:corect: verifier.py defines no 'corect' - did you mean 'correct'?",
     ),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import pytest
@@ -134,6 +135,16 @@ def test_elo_orders_by_wins_and_is_zero_on_average() -> None:
     strengths = aggregating.elo([[0, 1, 1], [0, 0, 1], [0, 0, 0]])
     assert strengths[0] > strengths[1] > strengths[2] and sum(strengths) == pytest.approx(0)
     assert aggregating.elo([[0, 1], [1, 0]]) == pytest.approx([0, 0]), "the first place always won: nobody is stronger"
+
+
+def test_no_text_makes_the_look_at_an_opening_slow() -> None:
+    """Found by fuzzing: brackets are spaced out, and a pattern of blanks and signs tried every way to share them."""
+    began = time.monotonic()
+    for text in ("[" * 55 + "w\x04hat\0\0\x01\0", "sure " * 39 + "!", "- " * 99 + "x"):
+        showing.hopeless("What?", text)
+    assert time.monotonic() - began < 1
+    assert showing.hopeless("What?", "Sure! Let's think about this step by step:") == "an opening phrase and no answer"
+    assert showing.hopeless("What?", "Sure: Paris.") == ""
 
 
 def test_programs_and_tests_raise_each_other() -> None:
