@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from selfimprove.config import RunConfig
@@ -97,7 +98,18 @@ def sampling_inputs(work: Work, config: RunConfig) -> dict[str, str]:
         "engine": _text({"type": config.sampling.type, "dtype": config.sampling.dtype, **config.sampling.engine}),
         "library": library(config.sampling.type),
         **_style(config),
+        **_recorded(config),
     }
+
+
+def _recorded(config: RunConfig) -> dict[str, str]:
+    """The content of a file of samples, in place of what would draw them."""
+    file = config.sampling.samples
+    if file is None:
+        return {}
+    import blake3
+
+    return {"samples": blake3.blake3(Path(file).read_bytes()).hexdigest()}
 
 
 def _style(config: RunConfig) -> dict[str, str]:

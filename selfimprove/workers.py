@@ -25,6 +25,7 @@ from selfimprove.verify import VerifierPool
 SAMPLERS = {
     "vllm": "selfimprove.sampling.vllm:VLLMSampler",
     "scripted": "selfimprove.sampling.scripted:ScriptedSampler",
+    "recorded": "selfimprove.sampling.recorded:RecordedSampler",
 }
 TRAINERS = {
     "trl": "selfimprove.training.trl:TRLTrainer",

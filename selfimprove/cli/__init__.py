@@ -29,12 +29,14 @@ COMMANDS = (
     "verify",
     "eval",
     "export",
+    "import",
     "recipes",
     "verifiers",
     "config",
     "doctor",
     "init",
 )
+_MODULES = {"import": "import_"}  # a word of Python's own
 _NESTED = ("recipes", "verifiers", "config")
 _NO_TELEMETRY = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -53,7 +55,7 @@ class LazyGroup(Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"selfimprove.cli.{cmd_name}")
+        module = importlib.import_module(f"selfimprove.cli.{_MODULES.get(cmd_name, cmd_name)}")
         command: click.Command = module.command
         return command
 

@@ -65,6 +65,7 @@ def anchor(layer: Layer) -> None:
         _replace(layer, spot, name, _absolute_spec)
     _replace(layer, ("model",), "source", _absolute_model)
     _replace(layer, ("model",), "chat_template", _join)
+    _replace(layer, ("sampling",), "samples", _join)
     for spot in [("verifier",), *(plugin.key for plugin in _combined(layer))]:
         _replace(layer, spot, "policy", _absolute_policy)
 

@@ -272,8 +272,11 @@ class VerifierConfig(JudgeConfig):
 class SamplingConfig(Strict):
     """How completions are drawn."""
 
-    type: Literal["vllm", "scripted"] = Field(default="vllm", description="scripted = a function of yours, for tests")
+    type: Literal["vllm", "scripted", "recorded"] = Field(
+        default="vllm", description="scripted = a function of yours, for tests; recorded = samples made elsewhere"
+    )
     script: str | None = Field(default=None, description="file.py:function of a scripted sampler")
+    samples: str | None = Field(default=None, description="JSONL file of a recorded sampler")
     engines: AtLeastOne = Field(default=1, description="engine processes that share the work")
     tensor_parallel: AtLeastOne = Field(default=1, description="devices that one engine spreads over")
     threads: AtLeastOne | None = Field(
@@ -302,6 +305,8 @@ class SamplingConfig(Strict):
     def _script_goes_with_type(self) -> SamplingConfig:
         if (self.script is not None) != (self.type == "scripted"):
             raise PydanticCustomError("script", "'script' and 'type: scripted' go together")
+        if (self.samples is not None) != (self.type == "recorded"):
+            raise PydanticCustomError("samples", "'samples' and 'type: recorded' go together")
         return self
 
 

@@ -38,6 +38,7 @@ EXECUTION = (
 _SILENT: Mapping[str, Any] = {
     "verifier.policy": None,
     "verifier.tasks": None,
+    "sampling.samples": None,
     "data.columns.answer_pattern": None,
     "verifier.weight": 1.0,
     "verifier.settles": "fail",
@@ -57,6 +58,7 @@ _PATHS = (
     "verifier.name",
     "verifier.policy",
     "sampling.script",
+    "sampling.samples",
 )
 
 
