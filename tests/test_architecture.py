@@ -28,7 +28,7 @@ LEVELS = [
     {"round"},
     {"run"},
     {"rejudge", "probe", "rewards"},
-    {"export"},
+    {"export", "eject"},
     {"cli"},
     {"testing", "__main__", "__init__"},
 ]

@@ -29,6 +29,7 @@ COMMANDS = (
     "verify",
     "eval",
     "export",
+    "eject",
     "import",
     "recipes",
     "verifiers",
