@@ -7,7 +7,7 @@ See it work: ``pytest tests/pipelines``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,10 @@ from selfimprove.config import RunConfig
 from selfimprove.control import Stop
 from selfimprove.report.progress import Progress
 from selfimprove.store.files import RunFiles
-from selfimprove.store.groups import Groups
+from selfimprove.store.groups import Groups, read_samples, read_verdicts
 from selfimprove.store.lease import Lease
 from selfimprove.store.steps import COMMITTED, Step, check_files, read_marker, read_parts
-from selfimprove.types import Policy, Problem
+from selfimprove.types import Policy, Problem, Sample, Verdict
 from selfimprove.verify import verifier_digest
 from selfimprove.workers import Workers
 
@@ -78,3 +78,22 @@ def read_step(files: RunFiles, key: str) -> Step | None:
     """A committed step, to read from; None if it is not committed."""
     marker = read_marker(files, f"{key}/{COMMITTED}")
     return None if marker is None else Step(files, key, marker.inputs, None, marker, read_parts(files, key))
+
+
+def judged_steps(files: RunFiles) -> Iterator[str]:
+    """The keys of all steps of rounds whose samples were judged, in order."""
+    for place in sorted(f"rounds/{name}" for name in files.list("rounds")):
+        for name in sorted(files.list(place)):
+            if any(entry.startswith("verdicts-") for entry in files.list(f"{place}/{name}")):
+                yield f"{place}/{name}"
+
+
+def judged_samples(files: RunFiles, key: str) -> Iterator[tuple[Sample, Verdict | None]]:
+    """A step's committed samples, each with its verdict by the newest complete judging; nothing if it is unfinished."""
+    samples = read_step(files, f"{key}/samples")
+    names = [name for name in files.list(key) if name.startswith("verdicts-")]
+    verdicts = [step for name in names if (step := read_step(files, f"{key}/{name}")) is not None]
+    for part, marker in sorted(samples.parts.items() if samples else ()):
+        rows = read_samples(samples, marker) if samples else []
+        said = read_verdicts(verdicts[-1], verdicts[-1].parts[part]) if verdicts else [None] * len(rows)
+        yield from zip(rows, said, strict=True)

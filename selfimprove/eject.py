@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.config import RunConfig, load_config
-from selfimprove.context import read_step
+from selfimprove.context import judged_samples, read_step
 from selfimprove.errors import ConfigError
 from selfimprove.prompts import Style, end_token_ids, load_tokenizer
 from selfimprove.store.files import RunFiles
-from selfimprove.store.groups import read_samples, read_verdicts
 from selfimprove.store.runs import committed, open_run
 from selfimprove.store.steps import Marker
 from selfimprove.store.tables import read_examples
@@ -139,18 +138,12 @@ def _write_samples(files: RunFiles, attempts: list[str], file: Path) -> tuple[in
     """How many samples there are, and the policy that drew the first."""
     count, policy = 0, ""
     with file.open("w") as out:
-        for key in attempts:
-            samples = read_step(files, f"{key}/samples")
-            names = [name for name in files.list(key) if name.startswith("verdicts-")]
-            judged = [step for name in names if (step := read_step(files, f"{key}/{name}")) is not None]
-            for part, marker in sorted(samples.parts.items() if samples else ()):
-                verdicts = read_verdicts(judged[-1], judged[-1].parts[part]) if judged else []
-                for place, row in enumerate(read_samples(samples, marker) if samples else ()):
-                    said = {"outcome": verdicts[place].outcome} if verdicts else {}
-                    shown = {"id": row.id, "problem_id": row.problem_id, "seed": row.seed, "finish": row.finish}
-                    ids = {"prompt_ids": list(row.prompt_ids), "token_ids": list(row.token_ids)}
-                    out.write(json.dumps({**shown, "completion": row.completion, **said, **ids}) + "\n")
-                    count, policy = count + 1, policy or row.policy
+        for row, verdict in (pair for key in attempts for pair in judged_samples(files, key)):
+            said = {"outcome": verdict.outcome} if verdict is not None else {}
+            shown = {"id": row.id, "problem_id": row.problem_id, "seed": row.seed, "finish": row.finish}
+            ids = {"prompt_ids": list(row.prompt_ids), "token_ids": list(row.token_ids)}
+            out.write(json.dumps({**shown, "completion": row.completion, **said, **ids}) + "\n")
+            count, policy = count + 1, policy or row.policy
     return count, policy
 
 

@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from selfimprove import data as datasets
 from selfimprove.config import RunConfig, load_config
-from selfimprove.context import read_step
+from selfimprove.context import judged_samples, judged_steps
 from selfimprove.errors import ConfigError
 from selfimprove.report.status import read_status
 from selfimprove.rewards import PROBLEMS, VERIFIER
 from selfimprove.store.files import RunFiles
-from selfimprove.store.groups import read_samples, read_verdicts
 from selfimprove.store.runs import open_run
 from selfimprove.types import Problem
 
@@ -102,28 +101,14 @@ def export(run_dir: Path, target: str, output: Path, low: float = 0.1, high: flo
 
 
 def pass_rates(files: RunFiles) -> dict[str, float]:
-    """Problem id -> share of its judged samples that passed, in the newest step of each round that judged it."""
+    """Problem id -> share of its judged samples that passed, over all rounds."""
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for key in _attempts(files):
-        samples = read_step(files, f"{key}/samples")
-        names = [name for name in files.list(key) if name.startswith("verdicts-")]
-        judged = [step for name in names if (step := read_step(files, f"{key}/{name}")) is not None]
-        if samples is None or not judged:
-            continue
-        for part, marker in samples.parts.items():
-            rows = zip(read_samples(samples, marker), read_verdicts(judged[-1], judged[-1].parts[part]), strict=True)
-            for sample, verdict in rows:
-                if verdict.outcome != "error":
-                    counts[sample.problem_id][0] += verdict.passed and not sample.truncated
-                    counts[sample.problem_id][1] += 1
-    return {identity: right / asked for identity, (right, asked) in counts.items() if asked}
-
-
-def _attempts(files: RunFiles) -> Iterator[str]:
-    for place in sorted(f"rounds/{name}" for name in files.list("rounds")):
-        for name in sorted(files.list(place)):
-            if name != "gate" and any(entry.startswith("verdicts-") for entry in files.list(f"{place}/{name}")):
-                yield f"{place}/{name}"
+    for key in judged_steps(files):
+        for sample, verdict in judged_samples(files, key) if not key.endswith("/gate") else ():
+            if verdict is not None and verdict.outcome != "error":
+                counts[sample.problem_id][0] += verdict.passed and not sample.truncated
+                counts[sample.problem_id][1] += 1
+    return {identity: right / asked for identity, (right, asked) in counts.items()}
 
 
 def _problems(config: RunConfig) -> list[Problem]:

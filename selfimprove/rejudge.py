@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.config import RunConfig, VerifierConfig
-from selfimprove.context import Context, read_step
+from selfimprove.context import Context, judged_steps, read_step
 from selfimprove.errors import ConfigError
 from selfimprove.judged import rejudged
 from selfimprove.results import named
@@ -44,21 +44,13 @@ def rejudge(context: Context, verifier: VerifierConfig, only: str | None = None)
     Raises ConfigError if there is no such step.
     """
     steps = []
-    for key in _judged_steps(context):
+    for key in judged_steps(context.files):
         if only is None or key == only or key.startswith(f"{only.rstrip('/')}/"):
             steps.append(_step(context, key, verifier))
     if not steps:
         raise ConfigError(f"{context.files.root}: no judged samples{f' below {only!r}' if only else ''}")
     changed = sum((Counter(step["changed"]) for step in steps), Counter[str]())
     return {"steps": steps, "samples": sum(step["samples"] for step in steps), "changed": dict(changed)}
-
-
-def _judged_steps(context: Context) -> Iterator[str]:
-    files = context.files
-    for place in sorted(f"rounds/{index}" for index in files.list("rounds")):
-        for name in sorted(files.list(place)):
-            if any(entry.startswith("verdicts-") for entry in files.list(f"{place}/{name}")):
-                yield f"{place}/{name}"
 
 
 def _step(context: Context, key: str, verifier: VerifierConfig) -> dict[str, Any]:
