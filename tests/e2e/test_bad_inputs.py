@@ -34,7 +34,7 @@ def changed(old: str, new: str) -> str:
 
 USAGE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "unknown command": (("rum", "c.yaml"), ("no command 'rum'. Did you mean 'run'?", "hint: selfimprove --help")),
-    "unknown option": (("run", "c.yaml", "--run-dri", "x"), ("--run-dri", "Did you mean '--run-dir'?")),
+    "unknown option": (("run", "c.yaml", "--run-dri", "x"), ("--run-dri", "Did you mean one of: '--run-dir'")),
     "unknown subcommand": (("config", "validat", "c.yaml"), ("'validat'. Did you mean 'validate'?",)),
     "no configuration": (("run",), ("Missing argument", "CONFIG", "selfimprove run --help")),
     "overrides alone": (("run", "rounds=2"), ("no configuration given", "quickstart")),
