@@ -304,7 +304,7 @@ class Run:
             "accuracy": interval_json(accuracy),
             "decision": asdict(decision),
             "memory": round_.memory,
-            "evaluation": {"errors": evaluation.errors, "truncated": evaluation.truncated} if evaluation else {},
+            "evaluation": _found(evaluation) if evaluation else {},
         }
         stamp = digest([candidate.digest, interval_json(accuracy), asdict(decision), round_.memory])
         step = open_step(self.files, round_.key, {"recipe": self._recipe_name(round_.index)}, self.lease)
@@ -380,6 +380,13 @@ def load_demonstrations(config: RunConfig) -> list[Problem]:
     if source is None:
         return []
     return datasets.load(source.source, source.args, config.data.columns.model_dump(), require=("completion",))
+
+
+def _found(evaluation: Evaluation) -> dict[str, Any]:
+    """What a round's marker keeps of an evaluation besides its accuracy."""
+    tasks = {"by_task": {task: interval_json(found) for task, found in evaluation.by_task.items()}}
+    counts = {"errors": evaluation.errors, "truncated": evaluation.truncated}
+    return {**counts, **(tasks if evaluation.by_task else {})}
 
 
 def _find(model: str | None) -> Found | None:

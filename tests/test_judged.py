@@ -214,6 +214,24 @@ def test_each_task_has_its_verifier_and_one_that_breaks_spoils_no_other(tmp_path
     assert raised.value.exit_code == 8, "twelve of its own twelve, though only a third of all"
 
 
+def test_the_accuracy_of_each_task_is_told(tmp_path: Path) -> None:
+    from selfimprove.report.status import read_status, render_status
+
+    (tmp_path / "t.py").write_text(TASKS)
+    judges = [{"name": "t.py:arithmetic", "tasks": ["sums"]}, {"name": "t.py:short", "tasks": ["format"]}]
+    path = config(tmp_path, {"all": judges, "audit": "off"}, problems=16)
+    rows = [json.loads(line) for line in (tmp_path / "problems.jsonl").read_text().splitlines()]
+    lines = [json.dumps({**row, "task": ("sums", "format")[place % 2]}) for place, row in enumerate(rows)]
+    (tmp_path / "problems.jsonl").write_text("\n".join(lines))
+    path.write_text(path.read_text().replace('"gate": 0', '"gate": 8'))
+    execute(load_config([str(path)]), tmp_path / "run", progress="none")
+    status = read_status(tmp_path / "run")
+    (row,) = status["rounds"]
+    assert set(row["by_task"]) == {"sums", "format"} and row["by_task"]["format"]["value"] == 1.0
+    assert sum(found["n"] for found in row["by_task"].values()) == row["accuracy"]["n"] == 8
+    assert "round 1, format: 100.0 %" in render_status(status)
+
+
 def test_a_task_without_a_verifier_is_told_before_the_run(tmp_path: Path) -> None:
     (tmp_path / "t.py").write_text(TASKS)
     path = config(tmp_path, {"name": "t.py:arithmetic", "tasks": ["sums"]})

@@ -9,7 +9,7 @@ See it work: ``selfimprove status RUN --json``.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ def _round(index: int, marker: Marker) -> dict[str, Any]:
         "index": index,
         **{name: marker.counts.get(name, 0) for name in COUNTS},
         "accuracy": marker.data["accuracy"],
+        "by_task": marker.data["evaluation"].get("by_task", {}),
         "continued": decision["continued"],
         "named": decision["named"],
         "reason": decision["reason"],
@@ -104,7 +105,7 @@ def render_rounds(status: Mapping[str, Any]) -> str:
 
 def render_status(status: Mapping[str, Any]) -> str:
     """The same for people: a table per round and what to type next."""
-    lines = [render_rounds(status), "", f"state: {status['state']}"]
+    lines = [render_rounds(status), *_by_task(status["rounds"]), "", f"state: {status['state']}"]
     if status["stage"]:
         lines.append("now: {stage}: {done}/{total}".format(**status["stage"]))
     if status["best"]:
@@ -119,6 +120,14 @@ def render_status(status: Mapping[str, Any]) -> str:
     if status["state"] == "stopped":
         lines.append(f"next: selfimprove run {status['run']}")
     return "\n".join(lines)
+
+
+def _by_task(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The last evaluated round's accuracy by task, if there are several tasks."""
+    last = next((row for row in reversed(rows) if row["by_task"]), None)
+    return (
+        [f"round {last['index']}, {task}: {percent(found)}" for task, found in last["by_task"].items()] if last else []
+    )
 
 
 def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
