@@ -331,3 +331,29 @@ def test_unknown_engine_options_are_refused_by_name(engine: Engine, models: dict
     with pytest.raises(ConfigError, match=r"sampling\.engine\.max_model_length") as caught:
         engine.run(load_another, {"engine": {"max_model_length": 100}}, models["tiny_llama-tied-0"])
     assert "max_model_len" in str(caught.value.hint)
+
+
+@pytest.mark.slow
+def test_thinking_that_the_prompt_opens_is_a_span(models: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every response of the tiny model thinks, because the prompt ends with the opening tag; some never close it."""
+    thinking = {"start": "=", "end": "7", "train_on": "answer"}
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+    engine = Engine({"dtype": "float32"}, {"thinking": thinking})
+    try:
+        engine.call("load", Policy(models["tiny_llama-tied-0"], "llama-0"))
+        samples = engine.draw([request("p", "1+1=", n=64)], SamplingParams(max_tokens=60))
+    finally:
+        engine.close()
+    closed = [sample for sample in samples if "7" in sample.completion]
+    assert 5 < len(closed) < 64
+    for sample in samples:
+        first = sample.turns[0]
+        assert (first.role, first.start, first.trained) == ("thinking", 0, False)
+        if sample not in closed:
+            assert sample.finish in ("thinking", "length") and first.end == len(sample.token_ids)
+            continue
+        cut = sample.completion.index("7") + 1
+        assert first.chars == cut and sample.spoken.completion == sample.completion[cut:].lstrip("\n")
+        said = sample.turns[1]
+        assert (said.start, said.end, said.trained) == (first.end, len(sample.token_ids), True)
+        assert spoken(sample.token_ids[: first.end]) == cut
