@@ -1,8 +1,8 @@
 """Supervised finetuning with a weight per row: TRL's trainer with another sum.
 
 Contract: the loss is the mean over all completion tokens of the optimiser step's rows of ``weight x -log p(token)``;
-accumulated micro-batches share one count of tokens, so that splitting a batch changes nothing. With weights of one
-the loss is `trl.SFTTrainer`'s, bit for bit. A negative weight pushes a row down.
+accumulated micro-batches and all processes share one count of tokens, so that splitting a batch changes nothing. With
+weights of one the loss is `trl.SFTTrainer`'s, bit for bit. A negative weight pushes a row down.
 
 See it work: ``pytest tests/training/test_sft.py``.
 """
@@ -42,6 +42,8 @@ def weighted_trainer() -> type:
                 token_loss = token_loss * out.log_probs.exp().detach()
             tokens = out.label_mask.sum() if num_items_in_batch is None else num_items_in_batch
             loss = (token_loss * weight[:, None]).sum() / torch.as_tensor(tokens).clamp(min=1)
+            if num_items_in_batch is not None and self.args.average_tokens_across_devices:
+                loss = loss * self.accelerator.num_processes  # the count is of all processes, the gradient their mean
             if self.aux_loss_enabled:
                 steps = self.current_gradient_accumulation_steps if num_items_in_batch is not None else 1
                 loss = loss + self.router_aux_loss_coef * out.aux_loss / steps

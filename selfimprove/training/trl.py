@@ -134,9 +134,11 @@ class _Training:
             outcome = trainer.train()
             lean.check_finite(trainer.model)
         metrics = self.metrics(trainer, outcome)
+        steps = outcome.global_step
+        if not trainer.is_world_process_zero():  # of several processes the first one writes
+            return TrainResult("", None, steps, len(self.rows.kept), self.rows.dropped, metrics, self.seconds)
         with self.timed("save"):
             policy = self.save(trainer.model)
-        steps = outcome.global_step
         del trainer, outcome
         _free()
         with self.timed("canary"):
