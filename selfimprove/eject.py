@@ -23,7 +23,7 @@ from selfimprove.store.files import RunFiles
 from selfimprove.store.runs import committed, open_run
 from selfimprove.store.steps import Marker
 from selfimprove.store.tables import read_examples
-from selfimprove.training import models, rows
+from selfimprove.training import rows
 from selfimprove.types import Demonstration, Example
 
 SAMPLES, ROWS = "samples.jsonl", "rows.jsonl"
@@ -153,11 +153,7 @@ def _write_rows(files: RunFiles, config: RunConfig, key: str, model: str, file: 
     assert step is not None and step.marker is not None
     examples: list[Example] = list(read_examples(step.path(step.marker.outputs[0])))
     kind = "sft" if isinstance(examples[0], Demonstration) else "dpo"
-    style = Style.of(config.model.model_dump())
-    tokenizer = load_tokenizer(model, chat_template=config.model.chat_template)
-    ends = end_token_ids(tokenizer, model, style)
-    limits = [limit for limit in (config.training.max_tokens, models.context_tokens(Path(model))) if limit]
-    encoder = rows.Encoder(tokenizer, ends, models.vocabulary(Path(model)), min(limits, default=None), style)
+    encoder = rows.encoder_of(Path(model), config.model.model_dump(), config.training.max_tokens)
     names = ("completion_ids",) if kind == "sft" else ("chosen_ids", "rejected_ids")
     kept = rows.encode(kind, examples, encoder).kept
     with file.open("w") as out:

@@ -29,6 +29,7 @@ SAMPLERS = {
 }
 TRAINERS = {
     "trl": "selfimprove.training.trl:TRLTrainer",
+    "command": "selfimprove.training.command:CommandTrainer",
     "recording": "selfimprove.training.recording:RecordingTrainer",
 }
 DEFAULT_WINDOW = 512

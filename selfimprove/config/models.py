@@ -12,9 +12,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from selfimprove.config.strict import Shorthand, Strict
 
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
@@ -22,42 +23,6 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 _PINNED = re.compile(r"@[0-9a-f]{40}$")
-
-
-class Strict(BaseModel):
-    """Refuses what it does not know and converts nothing."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        validate_default=True,
-        allow_inf_nan=False,
-        protected_namespaces=(),
-    )
-
-
-class Shorthand(Strict):
-    """A mapping that may also be written as a bare text, which then is its field ``shorthand``."""
-
-    shorthand: ClassVar[str] = "name"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _expand(cls, value: Any) -> Any:
-        return {cls.shorthand: value} if isinstance(value, str) else value
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {
-            "anyOf": [
-                {
-                    "type": "string",
-                    "description": f"short for {{{cls.shorthand}: ...}}",
-                },
-                handler(core),
-            ]
-        }
 
 
 class ThinkingConfig(Strict):
@@ -313,8 +278,11 @@ class SamplingConfig(Strict):
 class TrainingConfig(Strict):
     """How the policy is finetuned."""
 
-    type: Literal["trl", "recording"] = Field(
-        default="trl", description="recording = a double that trains nothing, for tests"
+    type: Literal["trl", "command", "recording"] = Field(
+        default="trl", description="command = any other trainer; recording = a double that trains nothing, for tests"
+    )
+    command: Annotated[tuple[str, ...], Field(strict=False)] | None = Field(
+        default=None, min_length=1, description="program and arguments of a trainer; it is given a JSON file besides"
     )
     args: dict[str, Any] = Field(
         default={},
@@ -338,6 +306,12 @@ class TrainingConfig(Strict):
         default=None,
         description="longer rows are left out and counted; null = no limit",
     )
+
+    @model_validator(mode="after")
+    def _command_goes_with_type(self) -> TrainingConfig:
+        if (self.command is not None) != (self.type == "command"):
+            raise PydanticCustomError("command", "'command' and 'type: command' go together")
+        return self
 
 
 class EvaluationConfig(Strict):

@@ -85,6 +85,8 @@ def check(layer: Layer) -> list[Fault]:
     for dotted, native in NATIVE.items():
         key: Key = tuple(dotted.split("."))
         options = get(layer.value, key)
+        if dotted == "training.args" and get(layer.value, ("training", "type")) == "command":
+            continue  # another trainer's words
         if isinstance(options, dict) and options:
             found += _check(layer, key, native, options)
     return found

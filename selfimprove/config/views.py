@@ -38,6 +38,7 @@ EXECUTION = (
 _SILENT: Mapping[str, Any] = {
     "verifier.policy": None,
     "verifier.tasks": None,
+    "training.command": None,
     "sampling.samples": None,
     "data.columns.answer_pattern": None,
     "verifier.weight": 1.0,

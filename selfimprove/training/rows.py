@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfimprove.errors import ConfigError, PreconditionError, Starved
@@ -97,6 +98,18 @@ class Encoder:
     def is_empty(self, ids: Iterable[int]) -> bool:
         """Nothing but end tokens."""
         return all(token in self.end_ids for token in ids)
+
+
+def encoder_of(source: Path, model: Mapping[str, Any], max_tokens: int | None) -> Encoder:
+    """How the model in ``source`` reads examples; ``model`` is a `ModelConfig` as a dictionary."""
+    from selfimprove.prompts import end_token_ids, load_tokenizer
+    from selfimprove.training import models
+
+    trusts, style = bool(model.get("trust_remote_code", False)), Style.of(model)
+    tokenizer = load_tokenizer(str(source), chat_template=model.get("chat_template"), trust_remote_code=trusts)
+    ends = end_token_ids(tokenizer, str(source), style)
+    limits = [limit for limit in (max_tokens, models.context_tokens(source)) if limit]
+    return Encoder(tokenizer, ends, models.vocabulary(source), min(limits, default=None), style)
 
 
 def encode(objective: str, examples: Iterable[Example], encoder: Encoder) -> Rows:

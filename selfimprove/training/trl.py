@@ -157,16 +157,11 @@ class _Training:
 
     def prepare(self) -> None:
         """Tokenizer, rows, and the weights to start at."""
-        from selfimprove.prompts import Style, end_token_ids, load_tokenizer
         from selfimprove.store.tables import read_examples
 
         request, source = self.request, models.local(self.request.start.source)
-        template, trusts = self.owner.model.get("chat_template"), self.owner.trusts_code
-        self.tokenizer = load_tokenizer(str(source), chat_template=template, trust_remote_code=trusts)
-        style = Style.of(self.owner.model)
-        ends = end_token_ids(self.tokenizer, str(source), style)
-        limits = [limit for limit in (request.max_tokens, models.context_tokens(source)) if limit]
-        encoder = rows.Encoder(self.tokenizer, ends, models.vocabulary(source), min(limits, default=None), style)
+        encoder = rows.encoder_of(source, self.owner.model, request.max_tokens)
+        self.tokenizer, ends = encoder.tokenizer, encoder.end_ids
         self.rows = rows.encode(request.objective, read_examples(Path(request.examples)), encoder)
         self.pad_id = next(iter([*_known(self.tokenizer.pad_token_id), *ends, 0]))
         self.how = self.loading(source)
