@@ -38,12 +38,11 @@ def main(model: str, data: str, output: str) -> None:
 
 
 def right_answers(model: str, problems: list[dict], seed: int) -> list[dict]:
-    llm = engine(model)
     prompts = [problem["prompt"] for problem in problems for _ in range(SAMPLES)]
     params = [
         SamplingParams(temperature=1.0, max_tokens=MAX_TOKENS, seed=seed + place) for place in range(len(prompts))
     ]
-    outputs = llm.generate(prompts, params)
+    outputs = generate(model, prompts, params)
     kept = []
     for place, problem in enumerate(problems):
         seen = set()
@@ -54,7 +53,6 @@ def right_answers(model: str, problems: list[dict], seed: int) -> list[dict]:
             seen.add(said.text)
             if len(seen) <= CAP:
                 kept.append({"prompt_ids": output.prompt_token_ids, "completion_ids": list(said.token_ids)})
-    release(llm)
     return kept
 
 
@@ -100,10 +98,8 @@ def finetune(start: str, rows: list[dict], output: str, seed: int) -> str:
 
 
 def accuracy(model: str, problems: list[dict]) -> list[bool]:
-    llm = engine(model)
     params = SamplingParams(temperature=0.0, max_tokens=MAX_TOKENS)
-    outputs = llm.generate([problem["prompt"] for problem in problems], params)
-    release(llm)
+    outputs = generate(model, [problem["prompt"] for problem in problems], params)
     pairs = zip(outputs, problems, strict=True)
     return [is_right(output.outputs[0].text, problem["answer"]) for output, problem in pairs]
 
@@ -114,15 +110,21 @@ def clearly_better(before: list[bool], after: list[bool]) -> bool:
     return won - lost > 1.96 * math.sqrt(max(1, won + lost))
 
 
-def engine(model: str) -> LLM:
-    return LLM(model=model, max_model_len=CONTEXT, generation_config="vllm", enforce_eager=True)
-
-
-def release(llm: LLM) -> None:
+def generate(model: str, prompts: list[str], params: SamplingParams | list[SamplingParams]) -> list:
+    llm = LLM(
+        model=model,
+        max_model_len=CONTEXT,
+        generation_config="vllm",
+        enforce_eager=True,
+        gpu_memory_utilization=0.3,
+    )
+    outputs = llm.generate(prompts, params)
+    llm.llm_engine.engine_core.shutdown()
     del llm
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    return outputs
 
 
 if __name__ == "__main__":
