@@ -3,7 +3,8 @@
 Contract: reads what is committed and changes nothing. Written are the samples with their prompts' ids, seeds and
 verdicts, the training rows as ids, and two scripts that use them. On the machine and versions of the run ``sample.py``
 draws the same tokens; ``train.py`` trains on the same rows with TRL's own loop, so its weights are near, not equal.
-Rounds of preference pairs get their rows and no training script.
+Weights of rows are written, and TRL knows none. Rounds of preference pairs get their rows and no training script; runs
+with adapters are refused.
 
 See it work: ``pytest tests/test_eject.py``.
 """
@@ -18,7 +19,6 @@ from typing import Any
 from selfimprove.config import RunConfig, load_config
 from selfimprove.context import judged_samples, read_step
 from selfimprove.errors import ConfigError
-from selfimprove.prompts import Style, end_token_ids, load_tokenizer
 from selfimprove.store.files import RunFiles
 from selfimprove.store.runs import committed, open_run
 from selfimprove.store.steps import Marker
@@ -61,7 +61,6 @@ from trl import SFTConfig, SFTTrainer
 
 MODEL = {model!r}
 ARGS = {args}
-LORA = {lora}
 
 if __name__ == "__main__":
     rows = [json.loads(line) for line in open("rows.jsonl")]
@@ -74,11 +73,6 @@ if __name__ == "__main__":
             for row in rows
         ]
     )
-    peft = None
-    if LORA is not None:
-        from peft import LoraConfig
-
-        peft = LoraConfig(task_type="CAUSAL_LM", **LORA)
     gpu = torch.cuda.is_available()
     usual = {{"completion_only_loss": True, "max_length": None, "report_to": "none", "use_cpu": not gpu, "bf16": gpu}}
     args = SFTConfig(output_dir="trained", **{{**usual, **ARGS}})
@@ -87,7 +81,6 @@ if __name__ == "__main__":
         args=args,
         train_dataset=data,
         processing_class=AutoTokenizer.from_pretrained(MODEL),
-        peft_config=peft,
     )
     trainer.train()
     trainer.save_model()
@@ -97,7 +90,7 @@ if __name__ == "__main__":
 def eject(run_dir: Path, index: int, output: Path) -> dict[str, Any]:
     """Write round ``index`` into ``output``, a new or empty directory.
 
-    Raises ConfigError if that round has not chosen its training rows yet.
+    Raises ConfigError if that round has not chosen its training rows yet, and for a run with adapters.
     """
     files, config = open_run(run_dir.resolve()), load_config([str(run_dir)], [])
     place = f"rounds/{index:03d}"
@@ -107,10 +100,12 @@ def eject(run_dir: Path, index: int, output: Path) -> dict[str, Any]:
     attempts = [key for key in attempts if not key.endswith("/gate")]
     if training is None or not attempts:
         raise ConfigError(f"{run_dir}: round {index} has no training rows yet", hint="run it, at least --until select")
+    if config.training.lora is not None:
+        raise ConfigError(f"{run_dir}: policies of adapters are not written as scripts yet")
     if output.exists() and any(output.iterdir()):
         raise ConfigError(f"{output} exists and is not empty")
-    output.mkdir(parents=True, exist_ok=True)
     policies = dict(_policies(files, config))
+    output.mkdir(parents=True, exist_ok=True)
     count, sampled_by = _write_samples(files, attempts, output / SAMPLES)
     started = done.get(training.removesuffix("examples") + "policy")
     start = started.inputs["start"] if started else sampled_by
@@ -119,7 +114,7 @@ def eject(run_dir: Path, index: int, output: Path) -> dict[str, Any]:
     (output / "sample.py").write_text(sampler)
     if kind == "sft":
         own = json.loads(started.inputs["args"]) if started else config.training.args
-        script = _TRAIN.format(round=index, model=policies[start], args=_pretty(own), lora=config.training.lora)
+        script = _TRAIN.format(round=index, model=policies[start], args=_pretty(own))
         (output / "train.py").write_text(script)
     return {"output": str(output), "round": index, "samples": count, "rows": trained, "objective": kind}
 
@@ -173,8 +168,7 @@ def _sample_script(config: RunConfig, index: int, model: str, marker: Marker) ->
         if name.startswith("sampling.")
     }
     params = {name: named[name] for name in ("temperature", "top_p", "top_k", "max_tokens", "stop")}
-    tokenizer = load_tokenizer(model, chat_template=config.model.chat_template)
-    params |= {"stop_token_ids": list(end_token_ids(tokenizer, model, Style.of(config.model.model_dump())))}
+    params |= {"stop_token_ids": list(rows.encoder_of(Path(model), config.model.model_dump(), None).end_ids)}
     engine = engine_options(config.sampling.model_dump(), config.model.model_dump(), model, installed_device())
     plain = {name: value for name, value in engine.items() if name not in ("worker_extension_cls", "use_tqdm_on_load")}
     return _SAMPLE.format(round=index, model=model, engine=_pretty(plain), params=_pretty({**params, **named["extra"]}))

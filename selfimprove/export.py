@@ -15,12 +15,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfimprove import data as datasets
 from selfimprove.config import RunConfig, load_config
-from selfimprove.context import judged_samples, judged_steps
+from selfimprove.context import judged_samples, judged_steps, read_step
 from selfimprove.errors import ConfigError
+from selfimprove.prompts import conversation
 from selfimprove.report.status import read_status
 from selfimprove.rewards import PROBLEMS, VERIFIER
+from selfimprove.run import load_problems
 from selfimprove.store.files import RunFiles
 from selfimprove.store.runs import open_run
 from selfimprove.types import Problem
@@ -85,7 +86,7 @@ def export(run_dir: Path, target: str, output: Path, low: float = 0.1, high: flo
     if len(judges) > 1:
         raise ConfigError(f"{run_dir}: {len(judges)} verifiers are combined; a reward function is one of them")
     rates = pass_rates(files)
-    problems = [p for p in _problems(config) if low <= rates.get(p.id, -1.0) <= high]
+    problems = [p for p in load_problems(config) if low <= rates.get(p.id, -1.0) <= high]
     if not problems:
         raise ConfigError(
             f"{run_dir}: no problem has a pass rate from {low:g} to {high:g}", hint="widen --low and --high"
@@ -111,15 +112,13 @@ def pass_rates(files: RunFiles) -> dict[str, float]:
     return {identity: right / asked for identity, (right, asked) in counts.items()}
 
 
-def _problems(config: RunConfig) -> list[Problem]:
-    source = config.data.problems
-    return datasets.read(source.source, source.args, config.data.columns.model_dump()).problems
-
-
 def _row(problem: Problem, rate: float) -> dict[str, Any]:
     """A problem as a row that reads back as the same problem."""
     plain = len(problem.prompt) == 1 and problem.prompt[0].role == "text"
-    prompt: Any = problem.text if plain else [{"role": m.role, "content": m.content} for m in problem.prompt]
+    prompt: Any = problem.text
+    tools = None
+    if not plain:
+        prompt, tools = conversation(problem.prompt)
     meta = {name: value for name, value in problem.meta.items() if name != "demonstration"}
     known = {
         "answer": problem.answer,
@@ -127,6 +126,7 @@ def _row(problem: Problem, rate: float) -> dict[str, Any]:
         "task": problem.task,
         "completion": problem.demonstration,
     }
+    known |= {"tools": tools} if tools else {}
     return {"prompt": prompt, "problem_id": problem.id, "pass_rate": round(rate, 4), **known, **meta}
 
 
@@ -135,7 +135,11 @@ def _policy(run_dir: Path, config: RunConfig) -> tuple[str, str | None]:
     best = read_status(run_dir)["best"]
     if best is not None:
         return str(Path(best["policy"]).resolve()), best["adapter"]
-    return config.model.source or str((run_dir / "setup/model").resolve()), None
+    if config.model.source:
+        return config.model.source, None
+    step = read_step(open_run(run_dir.resolve()), "setup/model")
+    assert step is not None and step.marker is not None, "what has samples has a model"
+    return str(step.files.local(step.key) / step.marker.data["source"]), None
 
 
 def _trl(output: Path, problems: list[Problem], model: str, config: RunConfig) -> None:

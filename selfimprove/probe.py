@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove import data, plugins
-from selfimprove.config import RunConfig, load_config, strict_yaml
+from selfimprove.config import load_config, strict_yaml
 from selfimprove.control import Stop
 from selfimprove.equations import normalised
 from selfimprove.errors import ConfigError, Stopped
@@ -192,6 +192,3 @@ def render(found: Mapping[str, Any]) -> str:
             lines.append(f"  {' '.join(row['prompt'].split())[-60:]} -> {said}{why}")
     lines.append(f"go on from here: {found['next']}")
     return "\n".join(lines)
-
-
-__all__ = ["Asked", "RunConfig", "configuration", "figures", "probe", "render"]

@@ -145,21 +145,21 @@ def _apply_template(
             "the prompt is a conversation, but the model's tokenizer has no chat template",
             hint="give prompts as plain text, or set model.chat_template to a template file",
         )
-    conversation, tools = _conversation(messages, style)
+    said, tools = conversation(messages, style)
     if answer is not None:
-        conversation.append({"role": "assistant", "content": answer})
+        said.append({"role": "assistant", "content": answer})
     try:
         return str(
             tokenizer.apply_chat_template(
-                conversation, tools=tools, tokenize=False, add_generation_prompt=answer is None, **style.options
+                said, tools=tools, tokenize=False, add_generation_prompt=answer is None, **style.options
             )
         )
     except TemplateError as error:
-        roles = ", ".join(str(message["role"]) for message in conversation)
+        roles = ", ".join(str(message["role"]) for message in said)
         raise ConfigError(f"the model's chat template refuses a conversation of roles {roles}: {error}") from error
 
 
-def _conversation(messages: Sequence[Message], style: Style) -> tuple[list[dict[str, Any]], list[Any] | None]:
+def conversation(messages: Sequence[Message], style: Style = PLAIN) -> tuple[list[dict[str, Any]], list[Any] | None]:
     """Messages and tools as a template takes them."""
     tools, found = None, []
     for message in messages:

@@ -67,6 +67,19 @@ def test_the_rewards_are_the_verdicts(run: Path, tmp_path: Path) -> None:
         rewards(["x"], ["0"])
 
 
+def test_the_model_without_a_better_round_and_prompts_with_tools(run: Path) -> None:
+    from selfimprove.export import _policy, _row
+    from selfimprove.types import Message
+
+    config = load_config([str(run)])
+    (run / "rounds/001/COMMITTED.json").unlink()
+    assert Path(_policy(run, config)[0], "weights.json").is_file(), "the model that the run built"
+    call = {"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}
+    prompt = (Message("tools", '[{"name": "add"}]'), Message("user", "1+2?"), Message("json", json.dumps(call)))
+    row = _row(Problem("p", prompt, "3"), 0.5)
+    assert row["prompt"] == [{"role": "user", "content": "1+2?"}, call] and row["tools"] == [{"name": "add"}]
+
+
 def test_what_cannot_be_exported(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no problem has a pass rate from 0\.9 to 0\.95"):
         export(run, "verl", tmp_path / "rl", 0.9, 0.95)
