@@ -350,9 +350,12 @@ class Round:
         context.files.folder(f"{output.relative_to(context.files.root)}")
         for policy in filter(None, (request.start, request.reference)):
             check_policy(context.files, policy)
+        checkpoints = context.files.folder(f"{step.key}/checkpoints")
+        context.files.delete(f"{step.key}/checkpoints/STOP")  # what an earlier attempt was told
+        asked = replace(request, output=str(output), checkpoints=str(checkpoints))
         failpoint("train.before")
         with context.progress.stage(f"{self.key}/train", 0) as spent, disk_errors(output):
-            result = context.workers.train(replace(request, output=str(output)))
+            result = context.workers.train(asked, context.stop)
         failpoint("train.after")
         self.seconds["train"] = self.seconds.get("train", 0.0) + spent()
         files = sorted(path for path in output.rglob("*") if path.is_file())
@@ -369,6 +372,7 @@ class Round:
         }
         counts = {"rows": result.rows, "steps": result.steps}
         step.publish(files, digest=stamp, counts=counts, data=where, seconds=dict(result.seconds))
+        context.files.delete(f"{step.key}/checkpoints")
 
 
 def _numbered(prompts: Iterable[str | Sequence[Message]]) -> list[Problem]:

@@ -332,7 +332,8 @@ class TrainRequest:
     ``args`` are TRL's own options (`SFTConfig` / `DPOConfig` fields), ``lora`` PEFT's own (`LoraConfig` fields)
     or None for full training. ``adapter`` says what happens to an adapter that ``start`` carries: ``fresh`` (drop
     it: a new one on ``start.source``), ``continue`` (train it on), ``merge`` (merge it into its base, new one on
-    top). ``reference`` is the DPO reference policy. ``output`` is an empty directory for the result.
+    top). ``reference`` is the DPO reference policy. ``output`` is an empty directory for the result, ``checkpoints``
+    one that outlives a killed process, or nothing.
     """
 
     objective: str
@@ -346,6 +347,7 @@ class TrainRequest:
     dtype: str = "auto"
     seed: int = 0
     max_tokens: int | None = None
+    checkpoints: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,9 @@ from typing import Any
 
 from selfimprove.cluster import Actor, Backend, Future, Resources
 from selfimprove.config import JudgeConfig, RunConfig
+from selfimprove.control import Stop
 from selfimprove.errors import EngineDead
+from selfimprove.training import checkpoints, launch
 from selfimprove.types import Policy, Problem, Sample, TrainRequest, TrainResult, Verdict
 from selfimprove.verify import VerifierPool
 
@@ -33,6 +35,7 @@ TRAINERS = {
     "recording": "selfimprove.training.recording:RecordingTrainer",
 }
 DEFAULT_WINDOW = 512
+LOOK_S = 1.0
 
 
 class PoolHost:
@@ -129,10 +132,16 @@ class Workers:
         for sampler in self.samplers:
             sampler.submit("abort")
 
+    def _training_gpus(self) -> int:
+        if self.config.training.type != "trl":
+            return 0
+        return launch.gpus(self.config.training.model_dump(), self.backend.gpus())
+
     def _must_share(self) -> bool:
-        """Whether trainer and engines cannot have a GPU each."""
+        """Whether trainer and engines cannot have their own GPUs."""
         gpus = self.backend.gpus()
-        return 0 < gpus <= self.config.sampling.engines * self.config.sampling.tensor_parallel
+        engines = self.config.sampling.engines * self.config.sampling.tensor_parallel
+        return 0 < gpus < engines + max(1, self._training_gpus())
 
     def _release_engines(self) -> None:
         for sampler in self.samplers:
@@ -162,7 +171,7 @@ class Workers:
 
                 environment = trainer_environment(training.model_dump())
             arguments = (training.model_dump(), self.config.model.model_dump())
-            gpus = 1 if self.backend.gpus() and training.type == "trl" else 0
+            gpus = self._training_gpus()
             self._trainer = self.backend.start(
                 TRAINERS[training.type], *arguments, resources=Resources(gpus, environment)
             )
@@ -173,12 +182,18 @@ class Workers:
         if self._keep_trainer():
             self.trainer().submit("warm")
 
-    def train(self, request: TrainRequest) -> TrainResult:
-        """Run one training in the trainer process."""
+    def train(self, request: TrainRequest, stop: Stop) -> TrainResult:
+        """Run one training in the trainer process, which saves a checkpoint and stops if a stop is requested."""
         if self._must_share():
             self._release_engines()
+        future = self.trainer().submit("train", request)
+        told = not request.checkpoints
+        while not self.backend.wait([future], LOOK_S):
+            if stop.requested and not told:
+                checkpoints.request_stop(request.checkpoints)
+                told = True
         try:
-            result: TrainResult = self.trainer().call("train", request)
+            result: TrainResult = future.result()
         except EngineDead:
             self._trainer = None
             raise

@@ -2,26 +2,22 @@
 
 Contract: `load_config` returns a configuration in which every key is known, every value has its type and every file,
 plugin and option named exists, or raises `InvalidConfig` with all that is wrong, each with file, line and column.
-pydantic and PyYAML are imported here and nowhere else.
+pydantic is imported here and nowhere else.
 
 See it work: ``selfimprove config validate CONFIG`` and ``pytest tests/config``.
 """
 
 from selfimprove.config.loader import find, is_override, load_config, load_with_origins
+from selfimprove.config.machinery import ClusterConfig, EvaluationConfig, SamplingConfig, StopConfig, TrainingConfig
 from selfimprove.config.messages import keys_of
 from selfimprove.config.models import (
-    ClusterConfig,
     ColumnsConfig,
     DataConfig,
-    EvaluationConfig,
     JudgeConfig,
     ModelConfig,
     RecipeConfig,
     RunConfig,
-    SamplingConfig,
     Source,
-    StopConfig,
-    TrainingConfig,
     VerifierConfig,
 )
 from selfimprove.config.native import NATIVE, Native

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 from selfimprove import plugins, sources
 from selfimprove.config import native, recipes
+from selfimprove.config.machinery import LAUNCHES
 from selfimprove.config.messages import unknown
 from selfimprove.config.models import POLICIES, RULES
 from selfimprove.config.tree import Fault, Key, Layer, get
@@ -49,7 +51,7 @@ _PLUGINS = (
 
 def check(layer: Layer) -> list[Fault]:
     """Every fault that pydantic cannot see."""
-    found = [*_recipes(layer), *native.check(layer), *_model(layer)]
+    found = [*_recipes(layer), *native.check(layer), *_model(layer), *_training(layer)]
     for plugin in (*_PLUGINS, *_combined(layer)):
         key, value = _named(layer, plugin.key, plugin.field)
         if isinstance(value, str) and value:
@@ -66,6 +68,8 @@ def anchor(layer: Layer) -> None:
     _replace(layer, ("model",), "source", _absolute_model)
     _replace(layer, ("model",), "chat_template", _join)
     _replace(layer, ("sampling",), "samples", _join)
+    _replace(layer, ("training",), "launch", _absolute_launch)
+    _replace(layer, ("training",), "python", _absolute_python)
     for spot in [("verifier",), *(plugin.key for plugin in _combined(layer))]:
         _replace(layer, spot, "policy", _absolute_policy)
 
@@ -133,6 +137,19 @@ def _model(layer: Layer) -> Iterator[Fault]:
         )
 
 
+def _training(layer: Layer) -> Iterator[Fault]:
+    """Files of the machine that trains: the launch file, and the interpreter."""
+    launch = get(layer.value, ("training", "launch"))
+    origin = layer.origin(("training", "launch"))
+    is_file = isinstance(launch, str) and launch.lower().endswith((".yaml", ".yml", ".json"))
+    if is_file and not _path(launch, origin.base).is_file():
+        yield Fault(origin, "training.launch", f"no file {launch!r}{_near(launch, origin.base)}")
+    python = get(layer.value, ("training", "python"))
+    origin = layer.origin(("training", "python"))
+    if isinstance(python, str) and python and shutil.which(_absolute_python(python, origin.base)) is None:
+        yield Fault(origin, "training.python", f"no program {python!r}")
+
+
 def _data_file(layer: Layer, key: Key, source: str) -> Iterator[Fault]:
     origin, dotted = layer.origin(key), ".".join(map(str, key))
     if not source.lower().endswith(DATA_FILES):
@@ -172,6 +189,15 @@ def _replace(layer: Layer, spot: Key, name: str, change: Any) -> None:
 
 def _absolute_spec(spec: str, base: Path) -> str:
     return str(_path(spec, base)) if spec.lower().endswith(DATA_FILES) else plugins.absolute(spec, base)
+
+
+def _absolute_launch(launch: str, base: Path) -> str:
+    return launch if launch in LAUNCHES else _join(launch, base)
+
+
+def _absolute_python(python: str, base: Path) -> str:
+    """An interpreter is a file, or a name to be found on the PATH; a link in an environment stays one."""
+    return _join(python, base) if "/" in python else python
 
 
 def _absolute_policy(policy: str, base: Path) -> str:

@@ -15,12 +15,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from selfimprove.config.strict import Shorthand, Strict
-
-Count = Annotated[int, Field(ge=0)]
-AtLeastOne = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+from selfimprove.config.machinery import ClusterConfig, EvaluationConfig, SamplingConfig, StopConfig, TrainingConfig
+from selfimprove.config.strict import AtLeastOne, Count, Dtype, Share, Shorthand, Strict
 
 _PINNED = re.compile(r"@[0-9a-f]{40}$")
 
@@ -232,109 +228,6 @@ class VerifierConfig(JudgeConfig):
         if (self.rule == "weighted") and self.threshold is None:
             raise PydanticCustomError("threshold", "'weighted' needs a 'threshold' that the mean score must reach")
         return self
-
-
-class SamplingConfig(Strict):
-    """How completions are drawn."""
-
-    type: Literal["vllm", "scripted", "recorded"] = Field(
-        default="vllm", description="scripted = a function of yours, for tests; recorded = samples made elsewhere"
-    )
-    script: str | None = Field(default=None, description="file.py:function of a scripted sampler")
-    samples: str | None = Field(default=None, description="JSONL file of a recorded sampler")
-    engines: AtLeastOne = Field(default=1, description="engine processes that share the work")
-    tensor_parallel: AtLeastOne = Field(default=1, description="devices that one engine spreads over")
-    threads: AtLeastOne | None = Field(
-        default=None, description="CPU threads of one engine; null = one on a CPU, vLLM's own choice beside a GPU"
-    )
-    dtype: Dtype = Field(default="auto", description="precision that the engine computes in")
-    max_tokens: AtLeastOne = Field(default=256, description="new tokens of one completion at most")
-    temperature: float = Field(default=1.0, ge=0, description="0 = greedy")
-    top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus sampling; 1 = off")
-    top_k: int = Field(default=0, ge=-1, description="0 = off")
-    stop: Annotated[tuple[str, ...], Field(strict=False)] = Field(default=(), description="texts that end a completion")
-    params: dict[str, Any] = Field(
-        default={},
-        description="any other option of vLLM's SamplingParams, by its own name",
-    )
-    engine: dict[str, Any] = Field(default={}, description="any option of vLLM's EngineArgs, by its own name")
-    part_samples: AtLeastOne = Field(default=1024, description="samples written as one durable part")
-    canary_tolerance: float = Field(
-        default=0.1,
-        gt=0,
-        description="largest log-probability error of served weights, in nats",
-    )
-    max_restarts: Count = Field(default=3, description="how often a dead engine is started again")
-
-    @model_validator(mode="after")
-    def _script_goes_with_type(self) -> SamplingConfig:
-        if (self.script is not None) != (self.type == "scripted"):
-            raise PydanticCustomError("script", "'script' and 'type: scripted' go together")
-        if (self.samples is not None) != (self.type == "recorded"):
-            raise PydanticCustomError("samples", "'samples' and 'type: recorded' go together")
-        return self
-
-
-class TrainingConfig(Strict):
-    """How the policy is finetuned."""
-
-    type: Literal["trl", "command", "recording"] = Field(
-        default="trl", description="command = any other trainer; recording = a double that trains nothing, for tests"
-    )
-    command: Annotated[tuple[str, ...], Field(strict=False)] | None = Field(
-        default=None, min_length=1, description="program and arguments of a trainer; it is given a JSON file besides"
-    )
-    args: dict[str, Any] = Field(
-        default={},
-        description="any option of TRL's SFTConfig or DPOConfig, by its own name",
-    )
-    lora: dict[str, Any] | None = Field(
-        default=None,
-        description="options of PEFT's LoraConfig; null = train all weights",
-    )
-    adapter: Literal["fresh", "continue", "merge"] = Field(
-        default="fresh", description="what becomes of the last adapter"
-    )
-    process: Literal["auto", "keep", "fresh"] = Field(
-        default="auto", description="keep the trainer process across rounds?"
-    )
-    threads: AtLeastOne | None = Field(default=None, description="CPU threads of the trainer; null = all")
-    dtype: Dtype = Field(
-        default="auto", description="precision that training computes in; weights keep the precision of their files"
-    )
-    max_tokens: AtLeastOne | None = Field(
-        default=None,
-        description="longer rows are left out and counted; null = no limit",
-    )
-
-    @model_validator(mode="after")
-    def _command_goes_with_type(self) -> TrainingConfig:
-        if (self.command is not None) != (self.type == "command"):
-            raise PydanticCustomError("command", "'command' and 'type: command' go together")
-        return self
-
-
-class EvaluationConfig(Strict):
-    """How held-out problems are answered: greedily, unless `params` says otherwise."""
-
-    max_tokens: AtLeastOne | None = Field(default=None, description="null = as in sampling")
-    params: dict[str, Any] = Field(default={}, description="options of vLLM's SamplingParams, by their own names")
-
-
-class StopConfig(Strict):
-    """When to stop before the last round."""
-
-    target: Share | None = Field(default=None, description="gate accuracy to reach")
-    patience: AtLeastOne | None = Field(default=None, description="rounds without a better result")
-
-
-class ClusterConfig(Strict):
-    """Where processes run."""
-
-    backend: Literal["ray", "inline"] = Field(
-        default="ray", description="inline = in this process, for doubles and tests"
-    )
-    address: str | None = Field(default=None, description="a running Ray cluster; null = start one here")
 
 
 class RunConfig(Strict):

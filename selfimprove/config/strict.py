@@ -1,15 +1,20 @@
 """What all mappings of a configuration have in common: nothing unknown, nothing converted; perhaps a short form.
 
-Contract: base classes only. See it work: ``pytest tests/config``.
+Contract: base classes and the types of numbers only. See it work: ``pytest tests/config``.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
+
+Count = Annotated[int, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class Strict(BaseModel):

@@ -46,6 +46,8 @@ def start_weights(request: TrainRequest, how: Loading) -> Weights:
         return start
     if request.adapter == "merge":
         base = Path(request.output, BASE)
+        if base.exists():  # another process of this training wrote it
+            return Weights(base)
         merged = models.load(replace(start, merged=True), replace(how, dtype="float32"))
         models.save(merged, start.directory, base)
         return Weights(base)

@@ -16,6 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from selfimprove.errors import ConfigError
+from selfimprove.training import sharded
 from selfimprove.training.lean import Lean, bare_model, index_dataset, quiet
 from selfimprove.training.rows import Collator, Rows
 
@@ -94,19 +95,23 @@ def reference_logprobs(model: Any, rows: Rows, settings: Any, pad_id: int) -> li
     from trl.trainer.utils import add_fused_lm_head
 
     add_fused_lm_head(bare_model(model), outputs=("log_probs",))
-    device = settings.device
+    device, world = settings.device, settings.world_size
+    if world > 1:
+        model = sharded.shard(model)
     model.to(device).eval()
     dtype = torch.bfloat16 if settings.bf16 else torch.float16
     mixed = torch.autocast(device.type, dtype) if settings.bf16 or settings.fp16 else nullcontext()
     collator = Collator(rows, pad_id, settings.pad_to_multiple_of)
     size = settings.precompute_ref_batch_size or settings.per_device_train_batch_size
-    found: list[tuple[float, float]] = []
+    found: list[tuple[int, float, float]] = []
     with torch.no_grad(), mixed:
-        for first in range(0, len(rows.kept), size):
-            batch = collator.batch(range(first, min(first + size, len(rows.kept))))
+        for number in sharded.in_turn(-(-len(rows.kept) // size), world, settings.process_index):
+            numbers = range(number * size, min((number + 1) * size, len(rows.kept)))
+            batch = collator.batch(numbers)
             _, sums = sequence_logprobs(model, {name: tensor.to(device) for name, tensor in batch.items()})
-            found += zip(*(half.tolist() for half in sums.float().chunk(2)), strict=True)
-    return found
+            found += zip(numbers, *(half.tolist() for half in sums.float().chunk(2)), strict=True)
+    known = {number: (chosen, rejected) for number, chosen, rejected in sharded.everyones(found, world)}
+    return [known[number] for number in range(len(rows.kept))]
 
 
 class PairCollator(Collator):

@@ -24,9 +24,27 @@ class Lean:
 
     state: Any
     model: Any
+    _total_loss_scalar: float
+    _initial_global_step: int
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0
+
+    @property
+    def logged_loss(self) -> float:
+        """Sum of the losses that were logged since this training began or was resumed."""
+        return self._total_loss_scalar
+
+    @property
+    def started_at(self) -> int:
+        """The step at which this training began: not 0 if a checkpoint was resumed."""
+        return self._initial_global_step
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """TRL would write a card for the hub besides."""
+        from transformers import Trainer
+
+        Trainer._save_checkpoint(self, model, trial)
 
     def watched(self, loss: Tensor) -> Tensor:
         """``loss`` itself; Diverged if it is no finite number."""
@@ -51,7 +69,8 @@ def diverged(what: str) -> Diverged:
 def check_finite(model: Any) -> None:
     """Diverged if any trained weight is not a finite number: the last step's gradients are in no loss."""
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad and not parameter.isfinite().all():
+        here = parameter.to_local() if hasattr(parameter, "to_local") else parameter  # of a shard, what lies here
+        if parameter.requires_grad and not here.isfinite().all():
             raise diverged(f"the weights {name} are not finite after the last step")
 
 

@@ -14,7 +14,7 @@ import json
 import shutil
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,14 +176,26 @@ def load(weights: Weights, how: Loading, *, trainable: bool = False) -> PreTrain
     return adapted.merge_and_unload().requires_grad_(trainable)
 
 
-def save(model: PreTrainedModel, start: Path, output: Path) -> None:
-    """Write ``model`` to the new directory ``output`` in the precision of ``start``, with that model's side files."""
+def save(model: PreTrainedModel, start: Path, output: Path, weights: Mapping[str, Any] | None = None) -> None:
+    """Write ``model`` to the new directory ``output`` in the precision of ``start``, with that model's side files.
+
+    ``weights``: its whole tensors, where the model itself lies in shards.
+    """
     import torch
 
-    model.to(getattr(torch, stored_dtype(start)))
+    dtype = getattr(torch, stored_dtype(start))
+    if weights is None:
+        model.to(dtype)
+    else:
+        tied = set(getattr(model, "all_tied_weights_keys", ()))
+        weights = {
+            name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+            for name, tensor in weights.items()
+            if name not in tied
+        }
     output.mkdir(parents=True)
     with disk_full(output):
-        model.save_pretrained(output)
+        model.save_pretrained(output, state_dict=weights)
     for name in (CONFIG, GENERATION):
         (output / name).unlink(missing_ok=True)
     copy_side_files(start, output)
@@ -212,13 +224,13 @@ def copy_side_files(start: Path, output: Path) -> None:
                 shutil.copyfile(path, output / path.name)
 
 
-def save_adapter(model: Any, output: Path) -> None:
-    """Write the trained adapter of a PEFT model to the new directory ``output``.
+def save_adapter(model: Any, output: Path, weights: Mapping[str, Any] | None = None) -> None:
+    """Write the trained adapter of a PEFT model to the new directory ``output``; ``weights`` as in `save`.
 
     PEFT's config names its base by path and lists a set in no order: both would make equal adapters differ.
     """
     with disk_full(output):
-        model.save_pretrained(str(output), selected_adapters=["default"])
+        model.save_pretrained(str(output), selected_adapters=["default"], state_dict=weights)
     (output / "README.md").unlink(missing_ok=True)
     path = output / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))

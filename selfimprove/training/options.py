@@ -34,8 +34,12 @@ REFUSED: Mapping[str, str] = {
     "save_total_limit": _RUN,
     "save_only_model": _RUN,
     "load_best_model_at_end": _RUN,
-    "resume_from_checkpoint": "a training step is redone whole, so that its result does not depend on when it stopped",
-    "enable_jit_checkpoint": "a training step is redone whole, so that its result does not depend on when it stopped",
+    "resume_from_checkpoint": "the run resumes its own checkpoints: training.save_every_minutes",
+    "enable_jit_checkpoint": "the run saves a checkpoint when it is asked to stop: training.save_every_minutes",
+    "fsdp": "set training.launch to fsdp2, or to a file of `accelerate config`",
+    "fsdp_config": "set training.launch to a file of `accelerate config`",
+    "deepspeed": "set training.launch to zero3, or to a file of `accelerate config`",
+    "accelerator_config": "it decides which process takes which rows; training.launch starts the processes",
     "push_to_hub": "nothing is uploaded by a training; copy the result directory instead",
     "hub_model_id": "nothing is uploaded by a training; copy the result directory instead",
     "hub_token": "nothing is uploaded by a training, and a config is no place for a secret",
@@ -176,3 +180,25 @@ def settings(objective: str, args: Mapping[str, Any], *, output: str, seed: int,
         return config_class(**{**defaults, **args, **ours})
     except (ValueError, TypeError) as error:
         raise ConfigError(f"training.args: {config_class.__name__} refuses them: {error}") from error
+
+
+def rows_per_step(settings: Any) -> int:
+    """Rows of one optimiser step, over all processes."""
+    return int(settings.per_device_train_batch_size * settings.gradient_accumulation_steps * settings.world_size)
+
+
+def spread(settings: Any, batch_size: int | None) -> None:
+    """Set the accumulation so that an optimiser step takes ``batch_size`` rows, however many processes there are.
+
+    ConfigError if that is no multiple of what the processes take at once.
+    """
+    if batch_size is None:
+        return
+    at_once = settings.per_device_train_batch_size * settings.world_size
+    if batch_size % at_once:
+        raise ConfigError(
+            f"training.batch_size is {batch_size}, which is no multiple of {at_once} "
+            f"({settings.world_size} processes x per_device_train_batch_size {settings.per_device_train_batch_size})",
+            hint="change training.batch_size, training.args.per_device_train_batch_size or training.processes",
+        )
+    settings.gradient_accumulation_steps = batch_size // at_once

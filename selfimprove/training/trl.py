@@ -2,8 +2,9 @@
 
 Contract: ``output/model`` holds full weights, or ``output/adapter`` a PEFT adapter (and ``output/base`` the base it
 belongs to, where the start's adapter was merged), and ``output/canary.json`` log-probabilities measured on what was
-written. The same request gives the same bytes on the same CPU with the same number of threads. Nothing is saved
-from a training that diverged.
+written. The same request gives the same bytes on the same CPU with the same number of threads, also if a checkpoint was
+resumed on the way. Nothing is saved from a training that diverged. Several processes end with one result, which the
+first of them writes (`selfimprove.training.launch`).
 
 See it work: ``pytest tests/training/test_trl.py``.
 """
@@ -20,9 +21,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from selfimprove.errors import ConfigError
+from selfimprove.errors import ConfigError, Stopped
 from selfimprove.plugins import resolve
-from selfimprove.training import adapters, canary, lean, models, options, rows
+from selfimprove.training import adapters, canary, checkpoints, launch, lean, models, options, rows, sharded
 from selfimprove.training.models import Loading, Weights
 from selfimprove.types import Policy, TrainRequest, TrainResult
 
@@ -54,6 +55,10 @@ class TRLTrainer:
 
     def warm(self) -> None:
         """Import torch, transformers and TRL: six seconds that the first training need not wait for."""
+        if not launch.is_launched(self.config):
+            self._import()
+
+    def _import(self) -> None:
         for name, value in trainer_environment(self.config).items():
             os.environ.setdefault(name, value)
         import datasets
@@ -76,7 +81,7 @@ class TRLTrainer:
         ConfigError if there is no such function or it does not take ``args``; PreconditionError if what it wrote is
         no model.
         """
-        self.warm()
+        self._import()
         builder = resolve("model", spec)
         try:
             inspect.signature(builder).bind(output, **args)
@@ -90,11 +95,14 @@ class TRLTrainer:
         """Run one training.
 
         ConfigError for options or rows that cannot be trained, Starved without rows, PreconditionError for a model
-        that cannot be loaded, Diverged for a loss that is no number.
+        that cannot be loaded, Diverged for a loss that is no number, Stopped if it was asked to stop and has saved a
+        checkpoint.
         """
         if request.objective not in rows.KINDS:
             raise ConfigError(f"objective {request.objective!r} is not one of {', '.join(rows.KINDS)}")
-        self.warm()
+        if launch.is_launched(self.config):
+            return launch.train(self.config, self.model, request)
+        self._import()
         try:
             return _Training(self, request).run()
         finally:
@@ -117,6 +125,8 @@ class _Training:
             dtype=request.dtype,
             device=self.device,
         )
+        sharded.prepare(self.device.cuda)
+        options.spread(self.settings, owner.config.get("batch_size"))
         if request.lora is not None:
             options.check_lora(request.lora)
 
@@ -131,14 +141,16 @@ class _Training:
         with self.timed("load"):
             trainer = self.trainer(reference)
         with self.timed("train"):
-            outcome = trainer.train()
+            outcome = self.fit(trainer)
             lean.check_finite(trainer.model)
         metrics = self.metrics(trainer, outcome)
         steps = outcome.global_step
-        if not trainer.is_world_process_zero():  # of several processes the first one writes
-            return TrainResult("", None, steps, len(self.rows.kept), self.rows.dropped, metrics, self.seconds)
         with self.timed("save"):
-            policy = self.save(trainer.model)
+            whole = sharded.gather(trainer)
+            if not trainer.is_world_process_zero():  # of several processes the first one writes
+                return TrainResult("", None, steps, len(self.rows.kept), self.rows.dropped, metrics, self.seconds)
+            policy = self.save(trainer.accelerator.unwrap_model(trainer.model), whole)
+            del whole
         del trainer, outcome
         _free()
         with self.timed("canary"):
@@ -165,7 +177,8 @@ class _Training:
         self.rows = rows.encode(request.objective, read_examples(Path(request.examples)), encoder)
         self.pad_id = next(iter([*_known(self.tokenizer.pad_token_id), *ends, 0]))
         self.how = self.loading(source)
-        self.start = adapters.start_weights(request, self.how)
+        with self.settings.main_process_first(local=False):  # who comes later finds what the first one merged
+            self.start = adapters.start_weights(request, self.how)
 
     def loading(self, source: Path) -> Loading:
         """Weights that are trained are held in float32; frozen ones as stored, where the arithmetic is not float32."""
@@ -183,6 +196,22 @@ class _Training:
         dpo.check_losses(self.settings, self.rows)
         model = models.load(adapters.reference_weights(self.request, self.start), self.how)
         return dpo.reference_logprobs(model, self.rows, self.settings, self.pad_id)
+
+    def fit(self, trainer: Any) -> Any:
+        """Run the training, from a checkpoint if there is one. Stopped if it was asked to stop on the way."""
+        if not self.request.checkpoints or not (every := self.owner.config.get("save_every_minutes")):
+            return trainer.train()
+        per_step = options.rows_per_step(self.settings)
+        told = checkpoints.identity(self.request, self.rows, per_step)
+        keeper = checkpoints.Keeper(Path(self.request.checkpoints), told, 60 * every, self.request.output)
+        trainer.args.output_dir = str(keeper.output)
+        trainer.add_callback(checkpoints.callback(keeper, trainer))
+        found = keeper.newest()
+        outcome = trainer.train(resume_from_checkpoint=str(found) if found else None)
+        if keeper.stopped:
+            raise Stopped(f"training stopped at step {outcome.global_step}", hint="the same command continues there")
+        own = outcome.global_step - trainer.started_at
+        return outcome._replace(training_loss=(keeper.lost + outcome.training_loss * own) / outcome.global_step)
 
     def trainer(self, reference: list[tuple[float, float]] | None) -> Any:
         from selfimprove.training import dpo, sft
@@ -203,16 +232,20 @@ class _Training:
         names = sft.FIGURES if self.request.objective == "sft" else dpo.FIGURES
         found = lean.figures(trainer.state.log_history, names)
         found |= {"mean_loss": float(outcome.training_loss), "trained_tokens": float(self.rows.trained_tokens)}
+        found |= {"processes": float(self.settings.world_size), "rows_per_step": options.rows_per_step(self.settings)}
         if self.request.objective == "dpo":
             found["reference_gap"] = trainer.reference_gap
         return found
 
-    def save(self, model: Any) -> Policy:
-        """Write what was trained; the policy names where it lies, and has no digest yet."""
+    def save(self, model: Any, weights: Mapping[str, Any] | None) -> Policy:
+        """Write what was trained; the policy names where it lies, and has no digest yet.
+
+        ``weights`` are the whole tensors of a model that lies in shards, or None.
+        """
         if self.request.lora is None:
-            models.save(model, self.start.directory, self.output / adapters.MODEL)
+            models.save(model, self.start.directory, self.output / adapters.MODEL, weights)
             return Policy(str(self.output / adapters.MODEL), "")
-        models.save_adapter(model, self.output / adapters.ADAPTER)
+        models.save_adapter(model, self.output / adapters.ADAPTER, weights)
         merged = Path(self.output, adapters.BASE)
         source = str(merged) if self.start == Weights(merged) else self.request.start.source
         return Policy(source, "", adapter=str(self.output / adapters.ADAPTER))

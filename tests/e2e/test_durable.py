@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from selfimprove.store.runs import digests
-from tests.e2e.project import command, status, write
+from tests.e2e.project import SMALL, command, status, write
 
 RECIPE = {"name": "rest_em", "samples": 4, "temperature": 1.0, "carry": "accumulate", "args": {"max_steps": 20}}
 KILLS = ("samples.received:2", "round.committed:1", "train.after:1", "samples.received:1")
@@ -47,3 +52,27 @@ def test_the_same_command_does_nothing_a_change_is_refused_and_more_rounds_go_on
     assert grown.returncode in (0, 3), grown.stderr[-3000:]
     assert [row["index"] for row in status(unbroken / "run")["rounds"]] == [1, 2, 3]
     assert before.items() <= dict(digests(unbroken / "run")).items(), "finished rounds were touched"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 75)])
+def test_a_training_goes_on_where_it_was(tmp_path: Path, unbroken: Path, number: signal.Signals, code: int) -> None:
+    """Killed between two checkpoints, or asked to stop in mid-training: the same digests as unbroken."""
+    often = {**SMALL["training"], "save_every_minutes": 0.01}
+    config = write(tmp_path, RECIPE, training=often)
+    words = ("run", config, "--run-dir", tmp_path / "run", "--progress", "none")
+    program = [sys.executable, "-m", "selfimprove", *map(str, words)]
+    log = (tmp_path / "stderr").open("w")
+    process = subprocess.Popen(program, cwd=tmp_path, env=dict(os.environ), stderr=log)
+    until = time.monotonic() + 120
+    while not list((tmp_path / "run").rglob("checkpoint-*/SEAL.json")):
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait(timeout=60) == code, (tmp_path / "stderr").read_text()
+    left = [path.parent.name for path in (tmp_path / "run").rglob("checkpoint-*/SEAL.json")]
+    assert left and "checkpoint-150" not in left
+    done = command(*words, cwd=tmp_path)
+    assert done.returncode in (0, 3), done.stderr[-3000:]
+    assert dict(digests(tmp_path / "run")) == dict(digests(unbroken / "run"))
+    assert not list((tmp_path / "run").rglob("checkpoints"))

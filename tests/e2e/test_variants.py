@@ -1,4 +1,4 @@
-"""LoRA across rounds, chat prompts, two engines: the same loop.
+"""LoRA across rounds, chat prompts, two engines, two processes that share a training: the same loop.
 
 Run: pytest tests/e2e/test_variants.py
 """
@@ -74,3 +74,14 @@ def test_two_engines_give_what_one_gives(tmp_path: Path) -> None:
     one = finished(tmp_path / "one")
     two = finished(tmp_path / "two", sampling={**SMALL["sampling"], "engines": 2})
     assert dict(digests(two)) == dict(digests(one))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launch", ["ddp", "fsdp2"])
+def test_what_two_processes_trained_is_served(tmp_path: Path, launch: str) -> None:
+    """Served in vLLM with the canary in tolerance, or the run would end with exit code 4."""
+    training = {"launch": launch, "processes": 2, "batch_size": 32, "args": {"per_device_train_batch_size": 16}}
+    run = finished(tmp_path, training=training, rounds=1)
+    for _, marker in [pair for pair in committed(RunFiles(run)) if pair[0].endswith("train/policy")]:
+        assert marker.data["metrics"]["processes"] == 2 and marker.data["metrics"]["rows_per_step"] == 32
+    assert status(run)["rounds"][-1]["passed"] > 60, "nothing was learnt in the warm-up"

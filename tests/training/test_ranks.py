@@ -1,65 +1,96 @@
-"""One and two processes end with the same weights. Run: pytest tests/training/test_ranks.py"""
+"""One process and several end with the same weights. Run: pytest tests/training/test_ranks.py"""
 
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from selfimprove.errors import ConfigError
 from selfimprove.store.tables import write_examples
-from selfimprove.types import Example
-from tests.training.conftest import SMALL, demonstration, pair
+from selfimprove.testing import tiny_llama
+from selfimprove.training.trl import TRLTrainer
+from selfimprove.types import Example, Policy, TrainRequest, TrainResult
+from tests.training.conftest import SMALL, demonstration, pair, token_logprobs
 
-ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+# Plain steps: Adam would hide a loss that is off by a factor.
+PLAIN = {"max_steps": 3, "learning_rate": 0.5, "optim": "sgd", "max_grad_norm": 0.0}
 
 
-def trained(folder: Path, tiny: str, rows: list[Example], ranks: int, args: dict[str, Any]) -> dict[str, Any]:
-    """The weights that the first rank writes."""
+def rows_of(objective: str) -> list[Example]:
+    """Rows of different lengths and weights, so that a mean over each process's own tokens would be another one."""
+    if objective == "sft":
+        return [demonstration([20 + i] * (i % 5 + 1) + [2], 0.5 * (i % 3 + 1), (1, 5)) for i in range(8)]
+    return [pair([20 + i, 2], [40 + i] * (i % 3 + 1) + [2], 0.5 * (i % 3 + 1), (1, 5)) for i in range(8)]
+
+
+def trained(
+    folder: Path, model: str, objective: str, rows: int, lora: dict[str, Any] | None = None, **config: Any
+) -> TrainResult:
+    """A training with ``rows`` rows per process at once, and four per step."""
+    folder.mkdir()
+    examples = rows_of(objective)
+    write_examples(folder / "rows.parquet", examples, type(examples[0]))
+    (folder / "out").mkdir()
+    start = Policy(model, "tiny")
+    request = TrainRequest(
+        objective,
+        str(folder / "rows.parquet"),
+        start,
+        str(folder / "out"),
+        reference=start if objective == "dpo" else None,
+        args={**SMALL, **PLAIN, "per_device_train_batch_size": rows},
+        lora=lora,
+        dtype="float32",
+    )
+    return TRLTrainer({"threads": 1, "batch_size": 4, **config}, {}).train(request)
+
+
+def weights(result: TrainResult) -> dict[str, Any]:
     from safetensors.torch import load_file
 
-    objective = "sft" if hasattr(rows[0], "completion") else "dpo"
-    folder.mkdir()
-    write_examples(folder / "rows.parquet", rows, type(rows[0]))
-    told = {"objective": objective, "examples": str(folder / "rows.parquet"), "start": tiny}
-    (folder / "r.json").write_text(json.dumps({**told, "output": str(folder / "out"), "args": {**SMALL, **args}}))
-    port, running = free_port(), []
-    for rank in range(ranks):
-        world = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1"}
-        environment = {**os.environ, **(world if ranks > 1 else {"RANK": "0"}), "MASTER_PORT": str(port)}
-        command = [sys.executable, "-m", "tests.training.ranks", str(folder / "r.json")]
-        running.append(subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True))
-    for process in running:
-        _, said = process.communicate(timeout=200)
-        assert process.returncode == 0, said[-3000:]
-    return dict(load_file(folder / "out-0" / "model" / "model.safetensors"))
+    name = "adapter_model.safetensors" if result.adapter else "model.safetensors"
+    return dict(load_file(Path(result.adapter or result.source, name)))
+
+
+def assert_equal(one: TrainResult, other: TrainResult) -> None:
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name, values in first.items():
+        assert (values - second[name]).abs().max() < 1e-5, name
+    moved = max(float(values.abs().max()) for values in first.values())
+    assert moved > 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["sft", "dpo"])
-def test_two_gloo_processes_end_as_one_does(tiny: str, tmp_path: Path, objective: str) -> None:
-    """Rows of different lengths and weights, so that a mean over each process's own tokens would be another one."""
-    if objective == "sft":
-        rows: list[Example] = [demonstration([20 + i] * (i % 5 + 1) + [2], 0.5 * (i % 3 + 1), (1, 5)) for i in range(8)]
-    else:
-        rows = [pair([20 + i, 2], [40 + i] * (i % 3 + 1) + [2], 0.5 * (i % 3 + 1), (1, 5)) for i in range(8)]
-    # Plain steps: Adam would hide a loss that is off by a factor.
-    args = {"max_steps": 3, "learning_rate": 0.5, "optim": "sgd", "max_grad_norm": 0.0}
-    one = trained(tmp_path / "one", tiny, rows, 1, {**args, "per_device_train_batch_size": 4})
-    two = trained(tmp_path / "two", tiny, rows, 2, {**args, "per_device_train_batch_size": 2})
-    split = {**args, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
-    parts = trained(tmp_path / "parts", tiny, rows, 1, split)
-    for name, values in one.items():
-        assert (values - parts[name]).abs().max() < 1e-5, name
-        assert (values - two[name]).abs().max() < 1e-5, name
+def test_several_processes_end_as_one_does(tiny: str, tmp_path: Path, objective: str) -> None:
+    """Plain data parallelism, shards, and one process that accumulates."""
+    one = trained(tmp_path / "one", tiny, objective, 4)
+    assert_equal(one, trained(tmp_path / "parts", tiny, objective, 2))
+    for kind in ("ddp", "fsdp2"):
+        two = trained(tmp_path / kind, tiny, objective, 2, launch=kind, processes=2)
+        assert_equal(one, two)
+        assert two.metrics["processes"] == 2
+        assert one.metrics["loss"] == pytest.approx(two.metrics["loss"], abs=1e-5)
+        canary = json.loads((tmp_path / kind / "out" / "canary.json").read_text())
+        ids, split = canary["ids"], canary["prompt_len"]
+        assert canary["logprobs"] == pytest.approx(token_logprobs(two.source, ids[:split], ids[split:]).tolist())
+
+
+@pytest.mark.slow
+def test_shards_of_a_model_with_a_head_of_its_own_and_of_an_adapter(tmp_path: Path) -> None:
+    """The head is a shard of its own there, which the fused loss reads past its module."""
+    untied = tiny_llama(str(tmp_path / "untied"), hidden_size=32, layers=2, heads=2, tie_word_embeddings=False)
+    one = trained(tmp_path / "one", untied, "sft", 4)
+    assert_equal(one, trained(tmp_path / "two", untied, "sft", 2, launch="fsdp2", processes=2))
+    lora = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
+    one = trained(tmp_path / "adapter-one", untied, "sft", 4, lora)
+    assert_equal(one, trained(tmp_path / "adapter-two", untied, "sft", 2, lora, launch="fsdp2", processes=2))
+
+
+def test_rows_per_step_that_cannot_be_kept_are_refused(tiny: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"training.batch_size is 4, which is no multiple of 3"):
+        trained(tmp_path / "odd", tiny, "sft", 3)

@@ -1,0 +1,66 @@
+"""One process of a launched training: ``python -m selfimprove.training.rank FOLDER``.
+
+Contract: reads the request that `selfimprove.training.launch` wrote into ``FOLDER``; the first process writes the
+result there, the first one that fails its error. Ends with the process that started it.
+
+See it work: ``pytest tests/training/test_launch.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from selfimprove.errors import PreconditionError, SelfImproveError
+from selfimprove.training import launch
+from selfimprove.training.trl import TRLTrainer
+
+
+def main(folder: Path) -> int:
+    """Run this process's share of the training; the exit code."""
+    from selfimprove import __version__
+
+    _end_with_parent()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(message)s")
+    told = json.loads((folder / launch.REQUEST).read_text(encoding="utf-8"))
+    try:
+        if told["release"] != __version__:
+            raise PreconditionError(
+                f"training.python has selfimprove {__version__}, this is {told['release']}",
+                hint="install the same release in both environments",
+            )
+        result = TRLTrainer(told["config"], told["model"]).train(launch.request_of(told["request"]))
+    except Exception as error:  # the wall of a process: whatever was raised is told to who started it
+        traceback.print_exc()
+        _tell(folder, error)
+        return error.exit_code if isinstance(error, SelfImproveError) else 1
+    if result.source:
+        fresh = folder / (launch.RESULT + ".new")
+        fresh.write_text(json.dumps(dataclasses.asdict(result)), encoding="utf-8")
+        fresh.rename(folder / launch.RESULT)
+    return 0
+
+
+def _tell(folder: Path, error: Exception) -> None:
+    """The first error counts: others may only follow from it."""
+    said = {"type": type(error).__name__, "message": str(error), "hint": getattr(error, "hint", "")}
+    with contextlib.suppress(FileExistsError), (folder / launch.ERROR).open("x", encoding="utf-8") as file:
+        json.dump(said, file)
+
+
+def _end_with_parent() -> None:
+    """SIGKILL when the launcher is gone, which would otherwise leave us waiting for each other."""
+    import ctypes
+
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
