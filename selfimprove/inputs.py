@@ -136,6 +136,7 @@ def training_inputs(request: TrainRequest, examples: str) -> dict[str, str]:
         "dtype": request.dtype,
         "seed": str(request.seed),
         "max_tokens": str(request.max_tokens),
+        **({"quantize": request.quantize} if request.quantize else {}),
     }
 
 

@@ -342,6 +342,7 @@ class Round:
             dtype=training.dtype,
             seed=seed_of(self.context.config.seed, self.key, "train") % (1 << 31),
             max_tokens=training.max_tokens,
+            quantize=training.quantize or "",
         )
 
     def _fit(self, step: Step, request: TrainRequest) -> None:

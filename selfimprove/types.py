@@ -333,7 +333,7 @@ class TrainRequest:
     or None for full training. ``adapter`` says what happens to an adapter that ``start`` carries: ``fresh`` (drop
     it: a new one on ``start.source``), ``continue`` (train it on), ``merge`` (merge it into its base, new one on
     top). ``reference`` is the DPO reference policy. ``output`` is an empty directory for the result, ``checkpoints``
-    one that outlives a killed process, or nothing.
+    one that outlives a killed process, or nothing. ``quantize`` names the precision of a base under an adapter (nf4).
     """
 
     objective: str
@@ -348,6 +348,7 @@ class TrainRequest:
     seed: int = 0
     max_tokens: int | None = None
     checkpoints: str = ""
+    quantize: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,9 @@ class TrainingConfig(Strict):
         default=None,
         description="options of PEFT's LoraConfig; null = train all weights",
     )
+    quantize: Literal["nf4"] | None = Field(
+        default=None, description="train adapters on a base in 4 bits (QLoRA; needs bitsandbytes); null = as stored"
+    )
     adapter: Literal["fresh", "continue", "merge"] = Field(
         default="fresh", description="what becomes of the last adapter"
     )
@@ -119,6 +122,8 @@ class TrainingConfig(Strict):
             raise PydanticCustomError("launch", "'launch' and 'python' are for 'type: trl'")
         if self.launch not in LAUNCHES and not self.launch.lower().endswith((".yaml", ".yml", ".json")):
             raise PydanticCustomError("launch", "'launch' is single, ddp, fsdp2, zero3 or a FILE.yaml of accelerate")
+        if self.quantize and (self.lora is None or self.launch not in ("single", "ddp")):
+            raise PydanticCustomError("quantize", "'quantize' needs 'lora', and 'launch' single or ddp")
         if self.processes is not None and self.launch == "single":
             raise PydanticCustomError("launch", "'processes' needs 'launch': ddp, fsdp2, zero3 or a FILE.yaml")
         return self

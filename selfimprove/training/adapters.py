@@ -48,7 +48,7 @@ def start_weights(request: TrainRequest, how: Loading) -> Weights:
         base = Path(request.output, BASE)
         if base.exists():  # another process of this training wrote it
             return Weights(base)
-        merged = models.load(replace(start, merged=True), replace(how, dtype="float32"))
+        merged = models.load(replace(start, merged=True), replace(how, dtype="float32", quantize=""))
         models.save(merged, start.directory, base)
         return Weights(base)
     if same(request.start, request.reference):
@@ -77,6 +77,25 @@ def new_adapter(lora: Mapping[str, Any]) -> Any:
         return LoraConfig(**lora, task_type="CAUSAL_LM")
     except (ValueError, TypeError) as error:
         raise ConfigError(f"training.lora: PEFT refuses it: {error}") from error
+
+
+def trained_tensors(model: Any) -> dict[str, Any]:
+    """Copies of what is trained in ``model`` by name; nothing for one without an adapter yet."""
+    if not hasattr(model, "peft_config"):
+        return {}
+    return {name: tensor.detach().clone() for name, tensor in model.named_parameters() if tensor.requires_grad}
+
+
+def hold_in_float32(model: Any, exact: Mapping[str, Any]) -> None:
+    """Undo TRL's rounding of adapters on 4-bit bases to bfloat16: ``exact`` holds what they were.
+
+    A rounded adapter is not the policy that was sampled from, and small updates are lost in it.
+    """
+    import torch
+
+    for name, tensor in model.named_parameters():
+        if tensor.requires_grad:
+            tensor.data = exact[name].to(tensor.device) if name in exact else tensor.data.to(torch.float32)
 
 
 def _check_continued(adapter: Path, lora: Mapping[str, Any]) -> None:

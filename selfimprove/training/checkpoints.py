@@ -113,7 +113,7 @@ def identity(request: TrainRequest, rows: Rows, rows_per_step: int) -> str:
         hasher.update(f"{row.prompt_len} {row.weight!r} {len(row.sequences)}\n".encode())
         for sequence in row.sequences:
             hasher.update(len(sequence).to_bytes(4, "little") + sequence.tobytes())
-    names = ("objective", "lora", "adapter", "dtype", "seed", "max_tokens")
+    names = ("objective", "lora", "adapter", "dtype", "seed", "max_tokens", "quantize")
     args = {name: value for name, value in request.args.items() if name not in SPLITS}
     against = request.reference.digest if request.reference else None
     versions = [module.__version__ for module in (torch, transformers, trl, accelerate)]

@@ -16,7 +16,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ SIDE_FILES = (
     *("tokenizer*", "*.model", "*.tiktoken", "vocab*", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
     *("*.jinja", "chat_template*", "preprocessor_config.json", "processor_config.json", "*.py"),
 )
+QUANTIZED = "quantized.json"
 DTYPES = {"F64": "float32", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 EAGER_TOKENS = 256
 
@@ -48,12 +49,13 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """How to load: torch dtype name, attention kernel, other `from_pretrained` options."""
+    """How to load: torch dtype name, attention kernel, other `from_pretrained` options, and a base in 4 bits (nf4)."""
 
     dtype: str
     attention: str | None = None
     options: tuple[tuple[str, Any], ...] = ()
     trust_remote_code: bool = False
+    quantize: str = ""
 
 
 def local(source: str) -> Path:
@@ -155,6 +157,8 @@ def load(weights: Weights, how: Loading, *, trainable: bool = False) -> PreTrain
     options = dict(how.options)
     if how.attention is not None:
         options.setdefault("attn_implementation", how.attention)
+    if how.quantize:
+        options["quantization_config"] = _four_bits(how.dtype)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             weights.directory,
@@ -199,6 +203,39 @@ def save(model: PreTrainedModel, start: Path, output: Path, weights: Mapping[str
     for name in (CONFIG, GENERATION):
         (output / name).unlink(missing_ok=True)
     copy_side_files(start, output)
+
+
+def _four_bits(dtype: str) -> Any:
+    """NF4 with a scale per block, which gives the same values when it is applied to its own result."""
+    import importlib.util
+
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise PreconditionError("training.quantize needs bitsandbytes", hint="pip install bitsandbytes")
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, dtype)
+    )
+
+
+def round_base(directory: Path, how: Loading, output: Path) -> Path:
+    """A base whose weights are the values that its 4-bit form stands for, so that what is served is what was trained.
+
+    ``directory`` itself if it is one already, else written to ``output`` in the precision of ``directory``.
+    """
+    told = directory / QUANTIZED
+    if told.is_file() and json.loads(told.read_text(encoding="utf-8")) == {"quantize": how.quantize}:
+        return directory
+    fresh = output.with_name(output.name + "-rounded")
+    model = load(Weights(directory), replace(how, dtype=stored_dtype(directory)))
+    model = model.dequantize()
+    save(model, directory, fresh)
+    (fresh / QUANTIZED).write_text(json.dumps({"quantize": how.quantize}) + "\n", encoding="utf-8")
+    if output.exists():  # what was merged on the way
+        shutil.rmtree(output)
+    fresh.rename(output)
+    return output
 
 
 @contextmanager

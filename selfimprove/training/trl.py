@@ -24,7 +24,7 @@ from typing import Any
 from selfimprove.errors import ConfigError, Stopped
 from selfimprove.plugins import resolve
 from selfimprove.training import adapters, canary, checkpoints, launch, lean, models, options, rows, sharded
-from selfimprove.training.models import Loading, Weights
+from selfimprove.training.models import Loading
 from selfimprove.types import Policy, TrainRequest, TrainResult
 
 
@@ -179,6 +179,9 @@ class _Training:
         self.how = self.loading(source)
         with self.settings.main_process_first(local=False):  # who comes later finds what the first one merged
             self.start = adapters.start_weights(request, self.how)
+            if request.quantize:
+                base = models.round_base(self.start.directory, self.how, self.output / adapters.BASE)
+                self.start = replace(self.start, directory=base)
 
     def loading(self, source: Path) -> Loading:
         """Weights that are trained are held in float32; frozen ones as stored, where the arithmetic is not float32."""
@@ -187,14 +190,17 @@ class _Training:
         extra = tuple((self.settings.model_init_kwargs or {}).items())
         self.settings.model_init_kwargs = None
         kernel = models.attention(self.rows.longest, self.device.cuda)
-        return Loading(dtype, kernel, extra, self.owner.trusts_code)
+        return Loading(dtype, kernel, extra, self.owner.trusts_code, self.request.quantize)
 
     def reference(self) -> list[tuple[float, float]]:
         """Reference log-probabilities of all rows; the model that gives them is gone when this returns."""
         from selfimprove.training import dpo
 
         dpo.check_losses(self.settings, self.rows)
-        model = models.load(adapters.reference_weights(self.request, self.start), self.how)
+        against = adapters.reference_weights(self.request, self.start)
+        # another policy's base was not rounded to 4 bits when it was sampled from
+        how = self.how if against == self.start else replace(self.how, quantize="")
+        model = models.load(against, how)
         return dpo.reference_logprobs(model, self.rows, self.settings, self.pad_id)
 
     def fit(self, trainer: Any) -> Any:
@@ -219,12 +225,17 @@ class _Training:
         lora = self.request.lora
         model = models.load(self.start, self.how, trainable=True)
         fresh = adapters.new_adapter(lora) if lora is not None and self.start.adapter is None else None
+        exact = adapters.trained_tensors(model) if self.request.quantize else {}
         try:
             if reference is None:
-                return sft.trainer(model, self.settings, self.rows, self.tokenizer, self.pad_id, fresh)
-            return dpo.trainer(model, self.settings, self.rows, reference, self.tokenizer, self.pad_id, fresh)
+                made = sft.trainer(model, self.settings, self.rows, self.tokenizer, self.pad_id, fresh)
+            else:
+                made = dpo.trainer(model, self.settings, self.rows, reference, self.tokenizer, self.pad_id, fresh)
         except ValueError as error:
             raise ConfigError(f"training.args or training.lora: TRL refuses them: {error}") from error
+        if self.request.quantize:
+            adapters.hold_in_float32(made.model, exact)
+        return made
 
     def metrics(self, trainer: Any, outcome: Any) -> dict[str, float]:
         from selfimprove.training import dpo, sft
@@ -247,7 +258,7 @@ class _Training:
             return Policy(str(self.output / adapters.MODEL), "")
         models.save_adapter(model, self.output / adapters.ADAPTER, weights)
         merged = Path(self.output, adapters.BASE)
-        source = str(merged) if self.start == Weights(merged) else self.request.start.source
+        source = str(merged) if self.start.directory == merged else self.request.start.source
         return Policy(source, "", adapter=str(self.output / adapters.ADAPTER))
 
 
