@@ -18,12 +18,11 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from selfimprove.errors import CanaryError, ConfigError, PreconditionError
-from selfimprove.prompts import Rendered, Style, end_token_ids, load_tokenizer, render, split_revision
+from selfimprove.prompts import Rendered, split_revision
 from selfimprove.sampling import PUMP_SAMPLES, PUMP_SECONDS
 from selfimprove.sampling.adapters import merge
 from selfimprove.sampling.options import (
@@ -34,29 +33,16 @@ from selfimprove.sampling.options import (
     native_params,
     scoring_params,
 )
-from selfimprove.sampling.texts import Decoder
-from selfimprove.types import Finish, Message, Policy, Sample, SampleRequest, SamplingParams, Turn
+from selfimprove.sampling.words import Completion, Flight, Words, sample
+from selfimprove.types import Policy, Sample, SampleRequest, SamplingParams
 
 __all__ = ["VLLMSampler", "engine_environment"]
 
-FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "repetition": "repetition"}
-CACHED_PROMPTS = 8192
 # What may differ between two checkpoints that one engine can serve: trainers write some of these.
 NOISE = (
     "transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache",
     "bos_token_id", "eos_token_id", "pad_token_id",
 )  # fmt: skip
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "chat_template.jinja")
-
-
-class Flight(NamedTuple):
-    """One sample under way."""
-
-    request: SampleRequest
-    number: int
-    seed: int
-    prompt: Rendered
-    params: SamplingParams
 
 
 class VLLMSampler:
@@ -64,19 +50,14 @@ class VLLMSampler:
 
     def __init__(self, config: Mapping[str, Any], model: Mapping[str, Any] | None = None) -> None:
         self._config, self._model = dict(config), dict(model or {})
-        self._style = Style.of(self._model)
+        self._words = Words(self._model)
         self._device = installed_device()
         os.environ.update(engine_environment(self._config, self._device))
         self._engine: Any = None
         self._policy: Policy | None = None
-        self._tokenizer: Any = None
-        self._decoder: Any = None
-        self._stamp: Any = None
         self._architecture: dict[str, Any] = {}
         self._merged: str | None = None
-        self._end_ids: tuple[int, ...] = ()
         self._limit = 0
-        self._prompts: dict[tuple[tuple[Message, ...], str], Rendered] = {}
         self._template: tuple[SamplingParams, Any] | None = None
         self._counter = 0
         self._flights: dict[str, Flight] = {}
@@ -136,8 +117,7 @@ class VLLMSampler:
 
     def _same_shape(self, path: str, policy: Policy) -> bool:
         """Read what goes with the weights in ``path``; True if the running engine could take these weights."""
-        same_words = self._read_tokenizer(policy.source)
-        self._end_ids, self._template = end_token_ids(self._tokenizer, policy.source, self._style), None
+        same_words, self._template = self._words.read(policy.source), None
         before = self._architecture
         self._architecture = _architecture(path, bool(self._model.get("trust_remote_code")))
         return same_words and self._architecture == before and Path(path).is_dir()
@@ -149,19 +129,6 @@ class VLLMSampler:
             raise RuntimeError("the engine kept cached prefixes of the old weights")
         self._now_serving(policy)
         seconds["swap"] = time.monotonic() - began
-
-    def _read_tokenizer(self, source: str) -> bool:
-        """Use the tokenizer in ``source``; returns whether its vocabulary is the one served so far."""
-        files = [Path(source, name) for name in TOKENIZER_FILES]
-        stamp = [file.read_bytes() for file in files if file.is_file()] or source
-        if stamp == self._stamp:
-            return True
-        old, self._stamp = self._tokenizer, stamp
-        template, trust = self._model.get("chat_template"), bool(self._model.get("trust_remote_code"))
-        self._tokenizer = load_tokenizer(source, chat_template=template, trust_remote_code=trust)
-        self._decoder = Decoder(self._tokenizer)
-        self._prompts.clear()
-        return old is not None and old.get_vocab() == self._tokenizer.get_vocab()
 
     def _build(self, path: str, policy: Policy, seconds: dict[str, float]) -> None:
         self._shutdown()
@@ -192,6 +159,11 @@ class VLLMSampler:
         self._limit = int(self._engine.model_config.max_model_len)
         self._now_serving(policy)
         seconds["build"] = time.monotonic() - began
+
+    @property
+    def _serving(self) -> Policy:
+        assert self._policy is not None
+        return self._policy
 
     def _now_serving(self, policy: Policy) -> None:
         self._engine.set_weight_version(policy.digest)
@@ -226,7 +198,7 @@ class VLLMSampler:
 
     def pump(self, requests: list[SampleRequest], params: SamplingParams) -> tuple[list[Sample], int]:
         """As `Sampler.pump`. ConfigError for parameters or a prompt that can never work, before any is accepted."""
-        prompts = [self._render(request) for request in requests]
+        prompts = [self._words.render(request) for request in requests]
         for request, prompt in zip(requests, prompts, strict=True):
             self._accept(request, prompt, params)
         deadline = time.monotonic() + PUMP_SECONDS
@@ -237,18 +209,13 @@ class VLLMSampler:
         done, self._done = self._done, []
         return done, len(self._flights)
 
-    def _render(self, request: SampleRequest) -> Rendered:
-        key = (request.prompt, request.prefix)
-        prompt = self._prompts.get(key)
-        if prompt is None:
-            if len(self._prompts) >= CACHED_PROMPTS:
-                self._prompts.clear()
-            prompt = self._prompts[key] = render(self._tokenizer, request.prompt, request.prefix, self._style)
-        return prompt
-
     def _native(self, params: SamplingParams) -> Any:
         if self._template is None or self._template[0] != params:
-            native = scoring_params() if params.score else native_params(params, self._end_ids, self._decoder.fast)
+            native = (
+                scoring_params()
+                if params.score
+                else native_params(params, self._words.end_ids, self._words.decoder.fast)
+            )
             self._template = params, native
         return self._template[1]
 
@@ -261,7 +228,7 @@ class VLLMSampler:
                 native.seed = seed  # the engine copies the parameters of every request
                 self._flights[self._submit(list(prompt.ids), native)] = flight
             else:
-                self._done.append(self._sample(flight, "", (), "abort", None))
+                self._done.append(sample(flight, self._serving.digest))
 
     def _submit(self, ids: list[int], params: Any) -> str:
         self._counter += 1
@@ -277,69 +244,20 @@ class VLLMSampler:
         for output in self._engine.step():
             flight = self._flights.pop(output.request_id, None)
             if flight is not None and flight.params.score:
-                self._done.append(self._weighed(flight, output))
+                self._done.append(self._words.weighed(flight, _prompt_logprobs(output), self._serving.digest))
             elif flight is not None:
-                self._done.append(self._finished(flight, output.outputs[0]))
+                drawn = self._drawn(output.outputs[0], flight.params)
+                self._done.append(self._words.finished(flight, drawn, self._serving.digest))
             elif output.prompt_logprobs is not None:
-                found = zip(output.prompt_token_ids[1:], output.prompt_logprobs[1:], strict=True)
-                self._scored[output.request_id] = [float("nan"), *(chosen[token].logprob for token, chosen in found)]
+                self._scored[output.request_id] = _prompt_logprobs(output)
 
-    def _weighed(self, flight: Flight, output: Any) -> Sample:
-        """A scored request: the log-probability of its prefix."""
-        bare = self._render(replace(flight.request, prefix="")).ids
-        ids = flight.prompt.ids
-        start = next((at for at, (one, two) in enumerate(zip(bare, ids, strict=False)) if one != two), len(bare))
-        logprob = sum(output.prompt_logprobs[at][ids[at]].logprob for at in range(max(start, 1), len(ids)))
-        return self._sample(flight, "", (), "stop", logprob)
-
-    def _finished(self, flight: Flight, output: Any) -> Sample:
-        ids, text = tuple(output.token_ids), output.text
-        finish = FINISHES.get(output.finish_reason, "abort")
-        skip = bool(flight.params.extra.get("skip_special_tokens", True))
-        logprob = output.cumulative_logprob if flight.params.logprobs else None
-        if isinstance(output.stop_reason, str) and finish == "stop":
-            kept = self._decoder.kept(flight.prompt.ids, ids, text, skip)
-            if logprob is not None:
-                logprob = sum(output.logprobs[at][ids[at]].logprob for at in range(kept))
-            ids = ids[:kept]
-        elif not text and ids and self._decoder.fast:
-            spoken = ids[:-1] if finish == "stop" else ids
-            text = self._decoder.text(flight.prompt.ids, spoken, skip)
-        thinking = self._model.get("thinking")
-        turns: tuple[Turn, ...] = ()
-        if thinking is not None:
-            closed, turns = self._decoder.spans(thinking, flight.prompt, ids, skip)
-            finish = finish if closed or finish != "stop" else "thinking"
-        return self._sample(flight, text, ids, finish, logprob, turns)
-
-    def _sample(
-        self,
-        flight: Flight,
-        text: str,
-        ids: tuple[int, ...],
-        finish: Finish,
-        logprob: float | None,
-        turns: tuple[Turn, ...] = (),
-    ) -> Sample:
-        request, prompt = flight.request, flight.prompt
-        assert self._policy is not None
-        return Sample(
-            f"{request.key}/{flight.number}",
-            request.problem_id,
-            flight.number,
-            request.view,
-            prompt.text,
-            prompt.ids,
-            text,
-            ids,
-            finish,
-            flight.seed,
-            self._policy.digest,
-            request.prefix,
-            request.parent,
-            turns,
-            logprob,
-        )
+    def _drawn(self, output: Any, params: SamplingParams) -> Completion:
+        ids = tuple(output.token_ids)
+        by = output.stop_reason if isinstance(output.stop_reason, str) else None
+        logprobs = None
+        if params.logprobs:
+            logprobs = [found[token].logprob for found, token in zip(output.logprobs, ids, strict=True)]
+        return Completion(ids, output.text, output.finish_reason, by, logprobs)
 
     # -- ending ------------------------------------------------------------------------------------------------
 
@@ -362,6 +280,12 @@ class VLLMSampler:
         self._engine.engine_core.shutdown()
         self._engine = self._policy = None
         gc.collect()
+
+
+def _prompt_logprobs(output: Any) -> list[float]:
+    """The log-probability of every id of a prompt given those before it (NaN for the first)."""
+    found = zip(output.prompt_token_ids[1:], output.prompt_logprobs[1:], strict=True)
+    return [float("nan"), *(chosen[token].logprob for token, chosen in found)]
 
 
 def canary_figures(canary: Mapping[str, Any], served: Sequence[float], tolerance: float) -> dict[str, Any]:
