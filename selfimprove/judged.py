@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, Protocol
 
 from selfimprove import data as datasets
@@ -27,7 +26,7 @@ from selfimprove.errors import ConfigError
 from selfimprove.inputs import sampling_inputs
 from selfimprove.judging import Question, Reply
 from selfimprove.pipeline import Pipeline
-from selfimprove.policies import local_policy
+from selfimprove.policies import policy_at
 from selfimprove.store import tables
 from selfimprove.store.digest import digest
 from selfimprove.store.groups import Groups, read_samples
@@ -135,7 +134,7 @@ def _judging_policy(round_: Asker, work: Work, config: JudgeConfig) -> Policy | 
         return None
     if config.policy is None:
         return work.policy
-    return round_.policies[config.policy] if config.policy in round_.policies else local_policy(Path(config.policy))
+    return round_.policies[config.policy] if config.policy in round_.policies else policy_at(config.policy)
 
 
 def _judge(

@@ -49,6 +49,22 @@ def local_policy(path: Path, parent: str | None = None, precision: str = "") -> 
     return Policy(str(path), model_digest(path), parent, None, precision)
 
 
+def is_address(source: str) -> bool:
+    """Whether a policy is served by someone else: ``http://host:8000/v1#model``."""
+    return source.startswith(("http://", "https://"))
+
+
+def split_address(source: str) -> tuple[str, str | None]:
+    """The server's address, and the name of the model there if one is given."""
+    url, _, model = source.partition("#")
+    return url, model or None
+
+
+def policy_at(place: str) -> Policy:
+    """The policy in a directory, or at a server's address, whose digest is of the address alone."""
+    return Policy(place, digest(["served at", place])) if is_address(place) else local_policy(Path(place))
+
+
 def check_model(path: Path) -> None:
     """Refuse a directory that cannot be loaded, naming what is missing."""
     if not path.is_dir():

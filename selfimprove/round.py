@@ -25,7 +25,7 @@ from selfimprove.evaluate.evaluation import Evaluation, evaluation_of
 from selfimprove.inputs import OBJECTIVES, View, kind_of, sampling_params, shown, training_inputs
 from selfimprove.judged import sampled
 from selfimprove.judging import Question, Reply
-from selfimprove.policies import model_digest
+from selfimprove.policies import is_address, model_digest, policy_at
 from selfimprove.selection import Tally
 from selfimprove.store import tables
 from selfimprove.store.digest import digest, seed_of
@@ -98,7 +98,7 @@ class Round:
         n: int = 1,
         view: View | None = None,
         verifier: str | None = None,
-        policy: Policy | None = None,
+        policy: str | Policy | None = None,
         name: str = "attempt",
         **params: Any,
     ) -> Groups:
@@ -109,7 +109,7 @@ class Round:
         too many samples cannot be judged.
         """
         asked = list(self.problems if problems is None else problems)
-        work = self._work(name, asked, n, view, policy or self.policy, params)
+        work = self._work(name, asked, n, view, self.named(policy or self.policy), params)
         groups = sampled(self, work, self._verifier(verifier))
         for count, value in groups.counts.items():
             self.counts[count] = self.counts.get(count, 0) + value
@@ -120,7 +120,7 @@ class Round:
         prompts: Iterable[str | Sequence[Message]],
         *,
         parse: Callable[[str], Any] | None = None,
-        policy: Policy | None = None,
+        policy: str | Policy | None = None,
         name: str = "ask",
         **params: Any,
     ) -> list[Any]:
@@ -128,7 +128,7 @@ class Round:
 
         ``parse`` runs on read over the stored raw completions, so it may change without asking again.
         """
-        work = self._work(name, _numbered(prompts), 1, None, policy or self.policy, params)
+        work = self._work(name, _numbered(prompts), 1, None, self.named(policy or self.policy), params)
         said = (sample.completion for sample in _samples(sampled(self, work, None)))
         return [parse(text) if parse else text for text in said]
 
@@ -137,11 +137,11 @@ class Round:
         prompts: Iterable[str | Sequence[Message]],
         texts: Sequence[str],
         *,
-        policy: Policy | None = None,
+        policy: str | Policy | None = None,
         name: str = "score",
     ) -> list[float]:
         """The log-probability (nats) of ``texts[i]`` as the response to prompt i; batched and durable like `ask`."""
-        work = self._work(name, _numbered(prompts), 1, None, policy or self.policy, {"score": True})
+        work = self._work(name, _numbered(prompts), 1, None, self.named(policy or self.policy), {"score": True})
         found = list(_samples(sampled(self, replace(work, prefixes=tuple(texts)), None)))
         too_long = [sample.id for sample in found if sample.logprob is None]
         if too_long:
@@ -287,9 +287,12 @@ class Round:
         return policy_of(context.files, step)
 
     def named(self, policy: str | Policy) -> Policy:
-        """The policy called ``initial``, ``base``, ``previous`` or ``best``; a `Policy` is returned as it is."""
+        """The policy called ``initial``, ``base``, ``previous`` or ``best``, or the one at a server's address
+        (``http://host:8000/v1#model``: a teacher, a judge); a `Policy` is returned as it is."""
         if isinstance(policy, Policy):
             return policy
+        if is_address(policy):
+            return policy_at(policy)
         if policy not in self.policies:
             raise ConfigError(f"there is no policy called {policy!r}; there are {', '.join(self.policies)}")
         return self.policies[policy]

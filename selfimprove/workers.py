@@ -20,12 +20,14 @@ from selfimprove.cluster import Actor, Backend, Future, Resources
 from selfimprove.config import JudgeConfig, RunConfig
 from selfimprove.control import Stop
 from selfimprove.errors import EngineDead
+from selfimprove.policies import is_address
 from selfimprove.training import checkpoints, launch
 from selfimprove.types import Policy, Problem, Sample, TrainRequest, TrainResult, Verdict
 from selfimprove.verify import VerifierPool
 
 SAMPLERS = {
     "vllm": "selfimprove.sampling.vllm:VLLMSampler",
+    "endpoint": "selfimprove.sampling.endpoint:EndpointSampler",
     "scripted": "selfimprove.sampling.scripted:ScriptedSampler",
     "recorded": "selfimprove.sampling.recorded:RecordedSampler",
 }
@@ -66,6 +68,9 @@ class Workers:
     def __init__(self, config: RunConfig, backend: Backend) -> None:
         self.config, self.backend = config, backend
         self.samplers: list[Actor] = []
+        self._engines: list[Actor] = []
+        self._servers: dict[str, Actor] = {}
+        self._asked: Policy | None = None
         self.restarts = 0
         self._loaded: Policy | None = None
         self._preload: list[Future] = []
@@ -93,23 +98,30 @@ class Workers:
             return
         self._start_samplers()
         if self._loaded is None and not self._preload:
-            self._preload = [sampler.submit("load", policy) for sampler in self.samplers]
+            self._preload = [engine.submit("load", policy) for engine in self._engines]
             self._loaded = policy
 
     def _start_samplers(self) -> None:
-        while len(self.samplers) < self.config.sampling.engines:
-            self.samplers.append(self._start_sampler())
+        while len(self._engines) < self.config.sampling.engines:
+            self._engines.append(self._start_sampler())
 
     def load(self, policy: Policy) -> float:
-        """Make every engine serve ``policy``; returns the seconds it took. CanaryError if it cannot be trusted."""
-        began = time.monotonic()
+        """Make every engine serve ``policy``; returns the seconds it took. CanaryError if it cannot be trusted.
+
+        A policy at a server's address is asked there, and the engines keep what they serve.
+        """
+        began, self._asked = time.monotonic(), policy
+        if is_address(policy.source):
+            self.samplers = [self._server(policy)]
+            return time.monotonic() - began
         self._start_samplers()
+        self.samplers = self._engines
         for future in self._preload:
             future.result()
         self._preload = []
         if self._loaded is None or self._loaded.digest != policy.digest:
             canary = read_canary(policy)
-            for future in [sampler.submit("load", policy, canary=canary) for sampler in self.samplers]:
+            for future in [engine.submit("load", policy, canary=canary) for engine in self._engines]:
                 future.result()
             self._loaded = policy
         return time.monotonic() - began
@@ -123,9 +135,24 @@ class Workers:
                 hint="see the logs directory of the run; the same command continues from the last finished part",
             ) from error
         self.samplers[engine].kill()
+        assert self._asked is not None
+        if is_address(self._asked.source):
+            del self._servers[self._asked.source]
+            self.samplers[engine] = self._server(self._asked)
+            return
         self.samplers[engine] = self._start_sampler()
         assert self._loaded is not None
         self.samplers[engine].call("load", self._loaded, canary=read_canary(self._loaded))
+
+    def _server(self, policy: Policy) -> Actor:
+        """Who asks the server at a policy's address."""
+        if policy.source not in self._servers:
+            told = self.config.sampling.model_dump()
+            arguments: tuple[dict[str, Any], dict[str, Any]] = ({**told, "endpoint": told["endpoint"] or {}}, {})
+            actor = self.backend.start(SAMPLERS["endpoint"], *arguments, resources=Resources())
+            actor.call("load", policy)
+            self._servers[policy.source] = actor
+        return self._servers[policy.source]
 
     def abort(self) -> None:
         """Drop every request in flight, so that the next step starts from an empty engine."""
@@ -140,13 +167,15 @@ class Workers:
     def _must_share(self) -> bool:
         """Whether trainer and engines cannot have their own GPUs."""
         gpus = self.backend.gpus()
+        if self.config.sampling.type != "vllm":
+            return False
         engines = self.config.sampling.engines * self.config.sampling.tensor_parallel
         return 0 < gpus < engines + max(1, self._training_gpus())
 
     def _release_engines(self) -> None:
-        for sampler in self.samplers:
-            sampler.kill()
-        self.samplers, self._loaded, self._preload = [], None, []
+        for engine in self._engines:
+            engine.kill()
+        self._engines, self.samplers, self._loaded, self._preload = [], [], None, []
 
     # -- verifiers ---------------------------------------------------------------------------------------------
 
@@ -208,9 +237,10 @@ class Workers:
 
     def close(self) -> None:
         """End every process."""
-        for actor in [*self.samplers, *self._pools.values(), *([self._trainer] if self._trainer else [])]:
+        others = [*self._servers.values(), *self._pools.values(), *([self._trainer] if self._trainer else [])]
+        for actor in [*self._engines, *others]:
             actor.kill()
-        self.samplers, self._pools, self._trainer = [], {}, None
+        self._engines, self.samplers, self._servers, self._pools, self._trainer = [], [], {}, {}, None
         self.backend.close()
 
 

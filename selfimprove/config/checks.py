@@ -201,7 +201,7 @@ def _absolute_python(python: str, base: Path) -> str:
 
 
 def _absolute_policy(policy: str, base: Path) -> str:
-    return policy if policy in POLICIES else _absolute_model(policy, base)
+    return policy if policy in POLICIES or "://" in policy else _absolute_model(policy, base)
 
 
 def _absolute_model(source: str, base: Path) -> str:

@@ -16,12 +16,31 @@ from pydantic_core import PydanticCustomError
 from selfimprove.config.strict import AtLeastOne, Count, Dtype, Share, Strict
 
 
+class EndpointConfig(Strict):
+    """An OpenAI-compatible server that serves the policy."""
+
+    url: str = Field(pattern="^https?://", description="its address, with /v1")
+    model: str | None = Field(default=None, min_length=1, description="the name it serves; null = the only one")
+    key_env: str = Field(default="OPENAI_API_KEY", min_length=1, description="environment variable that holds the key")
+    in_flight: AtLeastOne = Field(default=64, description="samples asked for at once")
+    timeout_s: float = Field(default=600.0, gt=0, description="wall time for one sample")
+    swap_command: Annotated[tuple[str, ...], Field(strict=False)] | None = Field(
+        default=None,
+        min_length=1,
+        description="program and arguments that make it serve other weights, given a JSON file besides; null = vLLM's "
+        "own calls for adapters",
+    )
+
+
 class SamplingConfig(Strict):
     """How completions are drawn."""
 
-    type: Literal["vllm", "scripted", "recorded"] = Field(
-        default="vllm", description="scripted = a function of yours, for tests; recorded = samples made elsewhere"
+    type: Literal["vllm", "endpoint", "scripted", "recorded"] = Field(
+        default="vllm",
+        description="endpoint = a server that is running already; scripted = a function of yours, for tests; recorded "
+        "= samples made elsewhere",
     )
+    endpoint: EndpointConfig | None = Field(default=None, description="the server of `type: endpoint`")
     script: str | None = Field(default=None, description="file.py:function of a scripted sampler")
     samples: str | None = Field(default=None, description="JSONL file of a recorded sampler")
     engines: AtLeastOne = Field(default=1, description="engine processes that share the work")
@@ -52,6 +71,8 @@ class SamplingConfig(Strict):
     def _script_goes_with_type(self) -> SamplingConfig:
         if (self.script is not None) != (self.type == "scripted"):
             raise PydanticCustomError("script", "'script' and 'type: scripted' go together")
+        if (self.endpoint is not None) != (self.type == "endpoint"):
+            raise PydanticCustomError("endpoint", "'endpoint' and 'type: endpoint' go together")
         if (self.samples is not None) != (self.type == "recorded"):
             raise PydanticCustomError("samples", "'samples' and 'type: recorded' go together")
         return self

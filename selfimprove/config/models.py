@@ -170,8 +170,8 @@ class JudgeConfig(Shorthand):
     policy: str | None = Field(
         default=None,
         min_length=1,
-        description="who answers a verifier that asks a model: initial, base, previous, best, or a model's directory; "
-        "null = the policy that sampled",
+        description="who answers a verifier that asks a model: initial, base, previous, best, a model's directory, or "
+        "a server's address (http://host:8000/v1#model); null = the policy that sampled",
     )
     tasks: Annotated[tuple[str, ...], Field(strict=False)] | None = Field(
         default=None, description="asked only of problems whose `task` is one of these; null = of all"

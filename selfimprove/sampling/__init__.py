@@ -2,13 +2,15 @@
 
 Contract: a `Sampler` serves one policy at a time. Requests go in with their ids and seeds given by the caller,
 finished samples come out in any order, and the same request with the same seed gives the same tokens whatever
-else is in flight. `selfimprove.sampling.vllm` holds the real engine, `selfimprove.sampling.scripted` the double.
+else is in flight. `selfimprove.sampling.vllm` holds the real engine, `selfimprove.sampling.endpoint` asks a
+server, `selfimprove.sampling.scripted` is the double.
 
 See it work: ``pytest tests/sampling``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -48,3 +50,22 @@ class Sampler(Protocol):
     def close(self) -> None:
         """Give memory and processes back."""
         ...
+
+
+def canary_figures(canary: Mapping[str, Any], served: Sequence[float], tolerance: float) -> dict[str, Any]:
+    """How far ``served`` (one log-probability per id) is from the canary's, which belong to the last of its ids.
+
+    Compares what both have: the engine serves no more positions than its context allows. Anything that is not a
+    number does not pass.
+    """
+    expected = list(canary["logprobs"])
+    skipped = len(canary["ids"]) - len(expected)
+    errors = [abs(served[at] - expected[at - skipped]) for at in range(max(skipped, 1), len(served))]
+    mean = sum(errors) / len(errors) if errors else math.nan
+    return {
+        "mean": mean,
+        "max": max(errors, default=math.nan),
+        "positions": len(errors),
+        "tolerance": tolerance,
+        "passed": mean <= tolerance,
+    }

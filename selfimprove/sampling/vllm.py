@@ -12,7 +12,6 @@ See it work: ``pytest tests/sampling/test_vllm.py``.
 from __future__ import annotations
 
 import gc
-import math
 import os
 import shutil
 import tempfile
@@ -23,7 +22,7 @@ from typing import Any
 
 from selfimprove.errors import CanaryError, ConfigError, PreconditionError
 from selfimprove.prompts import Rendered, split_revision
-from selfimprove.sampling import PUMP_SAMPLES, PUMP_SECONDS
+from selfimprove.sampling import PUMP_SAMPLES, PUMP_SECONDS, canary_figures
 from selfimprove.sampling.adapters import merge
 from selfimprove.sampling.options import (
     check_names,
@@ -286,25 +285,6 @@ def _prompt_logprobs(output: Any) -> list[float]:
     """The log-probability of every id of a prompt given those before it (NaN for the first)."""
     found = zip(output.prompt_token_ids[1:], output.prompt_logprobs[1:], strict=True)
     return [float("nan"), *(chosen[token].logprob for token, chosen in found)]
-
-
-def canary_figures(canary: Mapping[str, Any], served: Sequence[float], tolerance: float) -> dict[str, Any]:
-    """How far ``served`` (one log-probability per id) is from the canary's, which belong to the last of its ids.
-
-    Compares what both have: the engine serves no more positions than its context allows. Anything that is not a
-    number does not pass.
-    """
-    expected = list(canary["logprobs"])
-    skipped = len(canary["ids"]) - len(expected)
-    errors = [abs(served[at] - expected[at - skipped]) for at in range(max(skipped, 1), len(served))]
-    mean = sum(errors) / len(errors) if errors else math.nan
-    return {
-        "mean": mean,
-        "max": max(errors, default=math.nan),
-        "positions": len(errors),
-        "tolerance": tolerance,
-        "passed": mean <= tolerance,
-    }
 
 
 def _architecture(path: str, trust_remote_code: bool) -> dict[str, Any]:
