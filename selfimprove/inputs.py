@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from selfimprove.config import RunConfig
+from selfimprove.config import RunConfig, TrainingConfig
 from selfimprove.errors import ConfigError
 from selfimprove.store.digest import canonical, digest
 from selfimprove.types import (
@@ -123,8 +123,9 @@ def _style(config: RunConfig) -> dict[str, str]:
     return {f"model.{name}": _text(value) for name, value in found.items() if value}
 
 
-def training_inputs(request: TrainRequest, examples: str) -> dict[str, str]:
-    """The named inputs of a training step."""
+def training_inputs(request: TrainRequest, examples: str, config: TrainingConfig) -> dict[str, str]:
+    """The named inputs of a training step. How many processes share it is not one: see ``training.batch_size``."""
+    named = {name: getattr(config, name) for name in ("batch_size", "batch_tokens", "packing")}
     return {
         "examples": examples,
         "objective": request.objective,
@@ -137,6 +138,7 @@ def training_inputs(request: TrainRequest, examples: str) -> dict[str, str]:
         "seed": str(request.seed),
         "max_tokens": str(request.max_tokens),
         **({"quantize": request.quantize} if request.quantize else {}),
+        **{name: _text(value) for name, value in named.items() if value},
     }
 
 

@@ -276,7 +276,7 @@ class Round:
         if self.index:  # a warm-up selects nothing
             context.stop.after("select")
         request = self._request(chosen, path, begin, against, args or {})
-        inputs = training_inputs(request, marker_digest)
+        inputs = training_inputs(request, marker_digest, context.config.training)
         step = open_step(context.files, f"{self.key}/{name}/policy", inputs, context.lease)
         if step.marker is None:
             self._fit(step, request)

@@ -127,6 +127,14 @@ class TrainingConfig(Strict):
         description="rows of one optimiser step over all processes; null = per_device_train_batch_size x "
         "gradient_accumulation_steps x processes",
     )
+    batch_tokens: AtLeastOne | None = Field(
+        default=None,
+        description="tokens that a process computes at once: rows are sorted by length and taken in several passes; "
+        "null = per_device_train_batch_size rows at once",
+    )
+    packing: bool = Field(
+        default=False, description="put the rows of a pass behind each other instead of padding them (supervised rows)"
+    )
     save_every_minutes: float | None = Field(
         default=15.0, gt=0, description="how often a training saves a checkpoint it can go on from; null = never"
     )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from selfimprove.errors import ConfigError
 from selfimprove.training import sharded
 from selfimprove.training.lean import Lean, bare_model, index_dataset, quiet
+from selfimprove.training.passes import Passes
 from selfimprove.training.rows import Collator, Rows
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def pair_trainer() -> type:
     from trl import DPOTrainer
     from trl.trainer.utils import add_fused_lm_head
 
-    class PairTrainer(Lean, DPOTrainer):
+    class PairTrainer(Passes, Lean, DPOTrainer):
         reference_gap: float | None = None
 
         def __init__(self, *args: Any, computed_here: bool, **kwargs: Any) -> None:
@@ -172,15 +173,16 @@ def pair_trainer() -> type:
         def _pair_loss(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
             token_logprobs, sums = sequence_logprobs(model, inputs)
             ratios, weight = self._ratios(sums, inputs), inputs["weight"]
+            pairs, scored = (len(weight), None) if self.whole is None else self.whole
             tokens = inputs["completion_mask"].sum(dim=1).chunk(2)
             loss = torch.zeros((), device=sums.device)
             for name, share in zip(self.loss_types, self.loss_weights, strict=True):
                 if name == "sft":
                     chosen = token_logprobs.chunk(2)[0]
-                    scored = inputs["completion_mask"][:, 1:].chunk(2)[0].sum()
-                    loss = loss - share * (chosen * weight[:, None]).sum() / scored
+                    tokens_of_chosen = inputs["completion_mask"][:, 1:].chunk(2)[0].sum() if scored is None else scored
+                    loss = loss - share * (chosen * weight[:, None]).sum() / tokens_of_chosen
                 else:
-                    loss = loss + share * (PAIR_LOSSES[name]((*ratios, *tokens), self.args) * weight).mean()
+                    loss = loss + share * (PAIR_LOSSES[name]((*ratios, *tokens), self.args) * weight).sum() / pairs
             margins = self.beta * (ratios[0] - ratios[1]).detach()
             self._metrics["train"]["rewards/margins"].append(margins.mean().item())
             self._metrics["train"]["rewards/accuracies"].append((margins > 0).float().mean().item())

@@ -20,7 +20,7 @@ from selfimprove.plugins import suggest
 _RUN = "the run decides what is written where"
 _IDS = "rows are token ids already"
 _NEVER_CUT = "rows are never truncated: too long ones are left out and counted (training.max_tokens)"
-_ONE_ROW = "each row keeps its own loss mask and weight, so rows are not packed together"
+_ONE_ROW = "each row keeps its own loss mask and weight: set training.packing"
 _NO_EVALUATION = "the run evaluates on held-out problems itself"
 _ALWAYS_ONCE = (
     "reference log-probabilities are always computed once, before training, from the policy named as reference"

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from selfimprove.training.lean import Lean, bare_model, index_dataset, quiet
+from selfimprove.training.passes import Passes
 from selfimprove.training.rows import Collator, Rows
 
 
@@ -24,7 +25,7 @@ def weighted_trainer() -> type:
     from trl import SFTTrainer
     from trl.trainer.utils import add_fused_lm_head
 
-    class WeightedSFTTrainer(Lean, SFTTrainer):
+    class WeightedSFTTrainer(Passes, Lean, SFTTrainer):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             # TRL's own head also measures entropy and accuracy on every step, which costs more than the loss here
@@ -34,19 +35,21 @@ def weighted_trainer() -> type:
             self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
             weight = inputs.pop("weight")
+            weight = weight[:, None] if weight.dim() == 1 else weight[:, 1:]  # of each row, or of each token
             if self.aux_loss_enabled:
                 inputs["output_router_logits"] = True
             out = model(**inputs, use_cache=False, fused_lm_head=True)
             token_loss = -out.log_probs
             if self.args.loss_type == "dft":
                 token_loss = token_loss * out.log_probs.exp().detach()
-            tokens = out.label_mask.sum() if num_items_in_batch is None else num_items_in_batch
-            loss = (token_loss * weight[:, None]).sum() / torch.as_tensor(tokens).clamp(min=1)
+            here = out.label_mask.sum() if self.whole is None else self.whole[1]
+            tokens = here if num_items_in_batch is None else num_items_in_batch
+            loss = (token_loss * weight).sum() / torch.as_tensor(tokens).clamp(min=1)
             if num_items_in_batch is not None and self.args.average_tokens_across_devices:
                 loss = loss * self.accelerator.num_processes  # the count is of all processes, the gradient their mean
             if self.aux_loss_enabled:
                 steps = self.current_gradient_accumulation_steps if num_items_in_batch is not None else 1
-                loss = loss + self.router_aux_loss_coef * out.aux_loss / steps
+                loss = loss + self.share * self.router_aux_loss_coef * out.aux_loss / steps
             return self.watched(loss)
 
     return WeightedSFTTrainer

@@ -23,7 +23,7 @@ from typing import Any
 
 from selfimprove.errors import ConfigError, Stopped
 from selfimprove.plugins import resolve
-from selfimprove.training import adapters, canary, checkpoints, launch, lean, models, options, rows, sharded
+from selfimprove.training import adapters, canary, checkpoints, launch, lean, models, options, passes, rows, sharded
 from selfimprove.training.models import Loading
 from selfimprove.types import Policy, TrainRequest, TrainResult
 
@@ -235,7 +235,20 @@ class _Training:
             raise ConfigError(f"training.args or training.lora: TRL refuses them: {error}") from error
         if self.request.quantize:
             adapters.hold_in_float32(made.model, exact)
+        self.spread(made)
         return made
+
+    def spread(self, trainer: Any) -> None:
+        """Have each batch computed in passes, as the config says. ConfigError where that would not be exact."""
+        trainer.token_budget = self.owner.config.get("batch_tokens")
+        trainer.packs = bool(self.owner.config.get("packing"))
+        trainer.shards = sharded.is_sharded(trainer)
+        if trainer.packs and self.request.objective != "sft":
+            raise ConfigError("training.packing is for supervised rows", hint="set training.batch_tokens instead")
+        if trainer.packs:
+            passes.check_packable(lean.bare_model(trainer.model))
+        if trainer.token_budget and not getattr(trainer, "computed_here", True):
+            raise ConfigError("training.batch_tokens: this loss of TRL's is computed on whole batches")
 
     def metrics(self, trainer: Any, outcome: Any) -> dict[str, float]:
         from selfimprove.training import dpo, sft
