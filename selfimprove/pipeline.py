@@ -22,6 +22,7 @@ from selfimprove.cluster import Future
 from selfimprove.control import Stop
 from selfimprove.errors import EngineDead
 from selfimprove.report.progress import Progress
+from selfimprove.store.begun import Begun
 from selfimprove.store.failpoints import failpoint
 from selfimprove.store.groups import read_samples
 from selfimprove.store.steps import Step
@@ -36,6 +37,7 @@ QUEUED_PUMPS = 2
 POOL = -1
 STALL_S = 900.0
 FEW_ERRORS = 3
+KEEP_S = 1.0
 
 
 class Pipeline:
@@ -76,7 +78,9 @@ class Pipeline:
         self._chunks: dict[int, list[Sample]] = {}
         self._chunk_number = 0
         self._exchanging = self._cut_short = False
-        self._moved = time.monotonic()
+        self._moved = self._kept_at = time.monotonic()
+        self._begun = Begun(samples, work.keep_every) if work.keep_every else None
+        self._keeping: set[int] = set()
 
     def run(self) -> None:
         """Draw and judge whatever is not published yet, then publish the whole. May raise Stopped or TooManyErrors."""
@@ -142,7 +146,8 @@ class Pipeline:
         while missing:
             part = missing.popleft()  # not kept here: a part that is published must be forgotten, with its samples
             for position in range(part.start, part.stop):
-                yield part, self.work.request(position)
+                request = self.work.request(position)
+                yield part, request if self._begun is None else self._begun.of(request)
 
     def _advance(self) -> None:
         self._next = next(self._todo, None)
@@ -214,6 +219,7 @@ class Pipeline:
         except EngineDead as error:
             self._revive(engine, error)
             return
+        self._keep(engine)
         flying = self._flying[engine]
         fresh = [sample for sample in samples if flying.pop(sample.id, None) is not None]
         if fresh:
@@ -221,18 +227,40 @@ class Pipeline:
             self._moved = time.monotonic()
             self._receive(fresh)
 
+    def _keep(self, engine: int) -> None:
+        """Ask an engine now and then how far the samples are that it is drawing."""
+        if self._begun is None or engine in self._keeping or time.monotonic() - self._kept_at < KEEP_S:
+            return
+        self._keeping.add(engine)
+        future = self.workers.samplers[engine].submit("partials", self.work.keep_every)
+        self._futures[future] = (engine, partial(self._kept, engine))
+
+    def _kept(self, engine: int, future: Future) -> None:
+        self._keeping.discard(engine)
+        assert self._begun is not None
+        try:
+            found = future.result()
+        except EngineDead:
+            return  # the call that draws says so too
+        self._kept_at = time.monotonic()
+        self._begun.take({name: ids for name, ids in found.items() if name in self._flying[engine]})
+
     def _revive(self, engine: int, error: EngineDead) -> None:
         """Replace a dead engine and ask again for exactly what it had not delivered."""
         self._futures = {future: asked for future, asked in self._futures.items() if asked[0] != engine}
         self._pumps[engine] = 0
         self.progress.note(f"engine {engine}: {error}; restarting it")
         self.workers.restart(engine, error)
-        self._again.extend(only(request, name) for name, request in self._flying[engine].items())
+        again = [only(request, name) for name, request in self._flying[engine].items()]
+        self._again.extend(again if self._begun is None else map(self._begun.of, again))
+        self._keeping.discard(engine)
         self._flying[engine] = {}
         self._moved = time.monotonic()
 
     def _receive(self, samples: Sequence[Sample]) -> None:
         touched = set()
+        if self._begun is not None:
+            self._begun.drop(sample.id for sample in samples)
         for sample in samples:
             number = self._by_id[sample.problem_id][0] // self.work.part_problems
             part = self._parts[number]
@@ -336,6 +364,8 @@ class Pipeline:
         for step in (self.samples, self.verdicts):
             if step is not None and step.marker is None:
                 commit(step, self.seconds)
+        if self._begun is not None:
+            self._begun.clear()
 
 
 _index = attrgetter("index")

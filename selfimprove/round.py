@@ -28,6 +28,7 @@ from selfimprove.judging import Question, Reply
 from selfimprove.policies import is_address, model_digest, policy_at
 from selfimprove.selection import Tally
 from selfimprove.store import tables
+from selfimprove.store.begun import may_go_on
 from selfimprove.store.digest import digest, seed_of
 from selfimprove.store.failpoints import failpoint
 from selfimprove.store.files import disk_errors
@@ -231,6 +232,7 @@ class Round:
             self.context.config.seed,
             part,
             view_name,
+            keep_every=(self.context.config.sampling.keep_tokens_every or 0) if may_go_on(settings) else 0,
         )
 
     def _claim(self, name: str) -> None:

@@ -95,7 +95,7 @@ class SampleRequest:
     """All wanted completions of one prompt. ``prompt`` is what the policy sees (the view, already applied).
 
     ``indexes[i]`` is drawn with ``seeds[i]`` and gets the id ``f"{key}/{indexes[i]}"``. ``prefix`` is text
-    forced at the start of the response.
+    forced at the start of the response, ``begun[i]`` the ids of sample i that a killed run had drawn already.
     """
 
     key: str
@@ -106,6 +106,7 @@ class SampleRequest:
     view: str = ""
     prefix: str = ""
     parent: str | None = None
+    begun: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,8 @@ class Sample:
     ``id`` is ``<round>/<step>/<problem id>/<index>``: where it lies in the run. ``prompt`` is the text the
     policy saw and ``prompt_ids`` its token ids. ``token_ids`` are the sampled ids (end token included when the
     policy emitted it; a stop string's tokens cut off). ``turns`` is empty for a plain completion. ``logprob`` is
-    the summed raw log-probability in nats, if asked for. ``policy`` is the digest of the policy that wrote it.
+    the summed raw log-probability in nats, if asked for. ``policy`` is the digest of the policy that wrote it, of which
+    ``resumed_at`` tokens had been drawn when a killed run went on.
     """
 
     id: str
@@ -133,6 +135,7 @@ class Sample:
     parent: str | None = None
     turns: tuple[Turn, ...] = ()
     logprob: float | None = None
+    resumed_at: int = 0
 
     @property
     def truncated(self) -> bool:
@@ -329,11 +332,11 @@ class TrainRequest:
     """One training, as handed to a trainer process.
 
     ``examples`` is the path of a Parquet file written by the store. ``objective`` is ``"sft"`` or ``"dpo"``.
-    ``args`` are TRL's own options (`SFTConfig` / `DPOConfig` fields), ``lora`` PEFT's own (`LoraConfig` fields)
-    or None for full training. ``adapter`` says what happens to an adapter that ``start`` carries: ``fresh`` (drop
-    it: a new one on ``start.source``), ``continue`` (train it on), ``merge`` (merge it into its base, new one on
-    top). ``reference`` is the DPO reference policy. ``output`` is an empty directory for the result, ``checkpoints``
-    one that outlives a killed process, or nothing. ``quantize`` names the precision of a base under an adapter (nf4).
+    ``args`` are TRL's own options (`SFTConfig` / `DPOConfig` fields), ``lora`` PEFT's own (`LoraConfig` fields) or None
+    for full training. ``adapter`` says what happens to one that ``start`` carries: ``fresh`` (a new one on
+    ``start.source``), ``continue`` (train it on), ``merge`` (fold it into its base, new one on top). ``reference`` is
+    the DPO reference policy, ``output`` an empty directory for the result, ``checkpoints`` one that outlives a killed
+    process, or nothing. ``quantize`` names the precision of a base under an adapter (nf4).
     """
 
     objective: str
@@ -356,8 +359,7 @@ class TrainResult:
     """What a trainer wrote: ``files`` lie under the request's ``output``.
 
     ``source`` and ``adapter`` are directories for `Policy` (``adapter`` is None for full weights). ``steps`` are
-    optimiser steps, ``rows`` the rows trained on, ``dropped`` counts rows left out by reason. ``metrics`` are
-    final figures (loss, tokens); ``canary`` holds ids and log-probabilities to check a served copy against.
+    optimiser steps, ``rows`` the rows trained on, ``dropped`` counts rows left out by reason, ``metrics`` final figures.
     """
 
     source: str

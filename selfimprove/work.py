@@ -22,6 +22,7 @@ class Work:
     """What to draw: ``n`` samples for each problem, shown ``prompts[i]`` instead of its own prompt.
 
     ``prefixes[i]``, if given, is forced at the start of the response (or scored: `SamplingParams.score`).
+    ``keep_every``: samples under way are written down every so many tokens; 0 = never.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Work:
     part_problems: int
     view: str = ""
     prefixes: Sequence[str] = ()
+    keep_every: int = 0
 
     def parts(self) -> int:
         return -(-len(self.problems) // self.part_problems)
@@ -50,7 +52,8 @@ class Work:
 def only(request: SampleRequest, name: str) -> SampleRequest:
     """``request`` for the one sample called ``name``."""
     place = [f"{request.key}/{index}" for index in request.indexes].index(name)
-    return replace(request, indexes=request.indexes[place : place + 1], seeds=request.seeds[place : place + 1])
+    here = slice(place, place + 1)
+    return replace(request, indexes=request.indexes[here], seeds=request.seeds[here], begun=request.begun[here])
 
 
 @dataclass

@@ -60,6 +60,11 @@ class SamplingConfig(Strict):
     )
     engine: dict[str, Any] = Field(default={}, description="any option of vLLM's EngineArgs, by its own name")
     part_samples: AtLeastOne = Field(default=1024, description="samples written as one durable part")
+    keep_tokens_every: AtLeastOne | None = Field(
+        default=None,
+        description="write down the samples under way every so many tokens; a killed run goes on with them, which is "
+        "another draw than an unbroken run's (they are marked; not with stop texts or penalties); null = never",
+    )
     canary_tolerance: float = Field(
         default=0.1,
         gt=0,

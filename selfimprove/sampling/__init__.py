@@ -39,6 +39,10 @@ class Sampler(Protocol):
         """
         ...
 
+    def partials(self, least: int) -> dict[str, list[int]]:
+        """What there is of the samples in flight that have ``least`` tokens or more, by sample id."""
+        ...
+
     def abort(self) -> None:
         """Drop whatever is in flight, finished samples not yet returned included."""
         ...

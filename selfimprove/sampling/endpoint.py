@@ -240,6 +240,10 @@ class EndpointSampler:
 
     # -- ending ------------------------------------------------------------------------------------------------
 
+    def partials(self, least: int) -> dict[str, list[int]]:
+        """A server's samples come back whole."""
+        return {}
+
     def abort(self) -> None:
         """Drop whatever is asked for; answers that still come are not looked at."""
         for future in self._pending:

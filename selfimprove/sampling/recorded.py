@@ -72,6 +72,10 @@ class RecordedSampler:
             self._policy,
         )
 
+    def partials(self, least: int) -> dict[str, list[int]]:
+        """Nothing is ever half drawn."""
+        return {}
+
     def abort(self) -> None:
         """Drop whatever is asked for."""
         self._queue.clear()

@@ -87,6 +87,10 @@ class ScriptedSampler:
             samples.append(sample)
         return samples
 
+    def partials(self, least: int) -> dict[str, list[int]]:
+        """Nothing is ever half drawn."""
+        return {}
+
     def abort(self) -> None:
         self._queue.clear()
         self._waiting = 0

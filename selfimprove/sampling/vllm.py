@@ -33,6 +33,7 @@ from selfimprove.sampling.options import (
     scoring_params,
 )
 from selfimprove.sampling.words import Completion, Flight, Words, sample
+from selfimprove.store.digest import seed_of
 from selfimprove.types import Policy, Sample, SampleRequest, SamplingParams
 
 __all__ = ["VLLMSampler", "engine_environment"]
@@ -221,13 +222,29 @@ class VLLMSampler:
     def _accept(self, request: SampleRequest, prompt: Rendered, params: SamplingParams) -> None:
         native = self._native(params)
         fits = 0 < len(prompt.ids) < self._limit
-        for index, seed in zip(request.indexes, request.seeds, strict=True):
-            flight = Flight(request, index, seed, prompt, params)
+        begun = request.begun or ((),) * len(request.indexes)
+        for index, seed, before in zip(request.indexes, request.seeds, begun, strict=True):
+            flight = Flight(request, index, seed, prompt, params, before)
             if fits:
-                native.seed = seed  # the engine copies the parameters of every request
-                self._flights[self._submit(list(prompt.ids), native)] = flight
+                # the engine copies the parameters of every request
+                native.seed = seed_of(seed, len(before)) if before else seed
+                if not params.score:
+                    native.max_tokens = params.max_tokens - len(before)
+                self._flights[self._submit([*prompt.ids, *before], native)] = flight
             else:
                 self._done.append(sample(flight, self._serving.digest))
+
+    def partials(self, least: int) -> dict[str, list[int]]:
+        """As `Sampler.partials`."""
+        found = {}
+        states = self._engine.output_processor.request_states.values() if self._flights else ()
+        for state in states:
+            flight = self._flights.get(state.external_req_id)
+            if flight is not None and state.detokenizer is not None and not flight.params.score:
+                ids = [*flight.begun, *state.detokenizer.output_token_ids]
+                if len(ids) >= least:
+                    found[f"{flight.request.key}/{flight.number}"] = ids
+        return found
 
     def _submit(self, ids: list[int], params: Any) -> str:
         self._counter += 1

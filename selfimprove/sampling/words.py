@@ -30,6 +30,7 @@ class Flight(NamedTuple):
     seed: int
     prompt: Rendered
     params: SamplingParams
+    begun: tuple[int, ...] = ()
 
 
 class Completion(NamedTuple):
@@ -88,7 +89,9 @@ class Words:
 
     def finished(self, flight: Flight, drawn: Completion, policy: str) -> Sample:
         """The sample that was drawn by the policy with the digest ``policy``."""
-        ids, text, logprobs = drawn.ids, drawn.text, drawn.logprobs
+        ids, text, logprobs = (*flight.begun, *drawn.ids), drawn.text, drawn.logprobs
+        if flight.begun:
+            text = ""  # the engine saw a part of it
         finish = FINISHES.get(drawn.finish or "", "abort")
         skip = bool(flight.params.extra.get("skip_special_tokens", True))
         if drawn.stopped_by is not None and finish == "stop":
@@ -138,4 +141,5 @@ def sample(
         request.parent,
         turns,
         logprob,
+        len(flight.begun),
     )

@@ -54,6 +54,7 @@ def sample_schema() -> pa.Schema:
             ("parent", text),
             ("turns", text),
             ("logprob", pa.float64()),
+            ("resumed_at", pa.int32()),
         ]
     )
 
@@ -134,6 +135,7 @@ def samples_of(table: pa.Table) -> list[Sample]:
         name: _lists(table[name]) if name in ids else table[name].to_pylist() for name in table.schema.names
     }
     columns["turns"] = [tuple(Turn(*turn) for turn in json.loads(text)) if text else () for text in columns["turns"]]
+    columns.setdefault("resumed_at", [0] * table.num_rows)  # samples of an earlier release have none
     return list(map(Sample, *(columns[field.name] for field in fields(Sample))))
 
 
