@@ -359,7 +359,7 @@ class TrainResult:
     """What a trainer wrote: ``files`` lie under the request's ``output``.
 
     ``source`` and ``adapter`` are directories for `Policy` (``adapter`` is None for full weights). ``steps`` are
-    optimiser steps, ``rows`` the rows trained on, ``dropped`` counts rows left out by reason, ``metrics`` final figures.
+    optimiser steps, ``rows`` the rows trained on, ``dropped`` counts rows left out, ``metrics`` final figures.
     """
 
     source: str
