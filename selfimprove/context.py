@@ -55,7 +55,7 @@ def policy_of(files: RunFiles, step: Step) -> Policy:
     assert step.marker is not None
     data, root = step.marker.data, files.local(step.key)
     adapter = str(root / data["adapter"]) if data["adapter"] else None
-    return Policy(str(root / data["source"]), step.marker.digest, data["parent"], adapter, data["precision"])
+    return Policy(str(root / data["source"]), step.marker.digest, data["parent"], adapter)
 
 
 def read_groups(context: Context, key: str) -> Groups | None:

@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from selfimprove import mixture
 from selfimprove.config import RunConfig, load_config
 from selfimprove.context import judged_samples, judged_steps, read_step
 from selfimprove.errors import ConfigError
-from selfimprove.prompts import conversation
+from selfimprove.prompts import conversation, template_kwargs
 from selfimprove.report.status import read_status
 from selfimprove.rewards import PROBLEMS, VERIFIER
-from selfimprove.run import load_problems
 from selfimprove.store.files import RunFiles
 from selfimprove.store.runs import open_run
 from selfimprove.types import Problem
@@ -86,7 +86,7 @@ def export(run_dir: Path, target: str, output: Path, low: float = 0.1, high: flo
     if len(judges) > 1:
         raise ConfigError(f"{run_dir}: {len(judges)} verifiers are combined; a reward function is one of them")
     rates = pass_rates(files)
-    problems = [p for p in load_problems(config) if low <= rates.get(p.id, -1.0) <= high]
+    problems = [p for p in mixture.load(config).problems if low <= rates.get(p.id, -1.0) <= high]
     if not problems:
         raise ConfigError(
             f"{run_dir}: no problem has a pass rate from {low:g} to {high:g}", hint="widen --low and --high"
@@ -126,7 +126,8 @@ def _row(problem: Problem, rate: float) -> dict[str, Any]:
         "task": problem.task,
         "completion": problem.demonstration,
     }
-    known |= {"tools": tools} if tools else {}
+    told = template_kwargs(problem.prompt)
+    known |= {**({"tools": tools} if tools else {}), **({"chat_template_kwargs": told} if told else {})}
     return {"prompt": prompt, "problem_id": problem.id, "pass_rate": round(rate, 4), **known, **meta}
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from selfimprove.evaluate.evaluation import Evaluation
 from selfimprove.evaluate.stats import paired
@@ -35,14 +36,42 @@ def difference(before: Evaluation, after: Evaluation) -> Interval:
     return paired([before.outcomes[name] for name in common], [after.outcomes[name] for name in common])
 
 
-def decide(base: Evaluation | None, best: Evaluation | None, candidate: Evaluation | None) -> Decision:
-    """The decisions for one candidate; without evaluations (no gate split) every candidate is taken as it comes."""
+def worse_tasks(before: Evaluation, after: Evaluation) -> dict[str, Interval]:
+    """The tasks at which ``after`` is clearly worse, each with its difference; nothing where there is one task.
+
+    The intervals are widened (Bonferroni) so that with many tasks, too, one in twenty is called worse by chance.
+    """
+    tasks = sorted(set(after.tasks.values()))
+    if len(tasks) < 2:
+        return {}
+    z = NormalDist().inv_cdf(1 - 0.025 / len(tasks))
+    found = {}
+    for task in tasks:
+        names = [name for name in sorted(set(before.outcomes) & set(after.outcomes)) if after.tasks[name] == task]
+        change = paired([before.outcomes[name] for name in names], [after.outcomes[name] for name in names], z)
+        if change.high < 0:
+            found[task] = change
+    return found
+
+
+def decide(
+    base: Evaluation | None, best: Evaluation | None, candidate: Evaluation | None, *, each_task: bool = True
+) -> Decision:
+    """The decisions for one candidate; without evaluations (no gate split) every candidate is taken as it comes.
+
+    With ``each_task`` a candidate that is clearly worse at one task is neither gone on from (worse than the best) nor
+    named the result (worse than the base): the mean of all tasks may hide it.
+    """
     if base is None or best is None or candidate is None:
         return Decision(True, True, "no gate split: not compared")
     versus_base, versus_best = difference(base, candidate), difference(best, candidate)
-    continued = versus_best.high >= 0
+    lost = worse_tasks(best, candidate) if each_task else {}
+    continued = versus_best.high >= 0 and not lost
     named = versus_base.low > 0 and candidate.accuracy.value > best.accuracy.value
-    if not continued:
+    named = named and not (lost or (each_task and worse_tasks(base, candidate)))
+    if lost:
+        reason = "clearly worse than the best so far at " + ", ".join(f"{t} ({points(i)})" for t, i in lost.items())
+    elif not continued:
         reason = f"clearly worse than the best so far ({points(versus_best)})"
     elif named:
         reason = f"better than the base ({points(versus_base)})"

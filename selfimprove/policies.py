@@ -43,10 +43,10 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfimprove"
 
 
-def local_policy(path: Path, parent: str | None = None, precision: str = "") -> Policy:
+def local_policy(path: Path) -> Policy:
     """The policy in a directory. PreconditionError if the directory is not a model."""
     check_model(path)
-    return Policy(str(path), model_digest(path), parent, None, precision)
+    return Policy(str(path), model_digest(path))
 
 
 def is_address(source: str) -> bool:

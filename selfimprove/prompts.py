@@ -151,7 +151,11 @@ def _apply_template(
     try:
         return str(
             tokenizer.apply_chat_template(
-                said, tools=tools, tokenize=False, add_generation_prompt=answer is None, **style.options
+                said,
+                tools=tools,
+                tokenize=False,
+                add_generation_prompt=answer is None,
+                **{**style.options, **template_kwargs(messages)},
             )
         )
     except TemplateError as error:
@@ -165,12 +169,17 @@ def conversation(messages: Sequence[Message], style: Style = PLAIN) -> tuple[lis
     for message in messages:
         if message.role == "tools":
             tools = json.loads(message.content)
-        else:
+        elif message.role != "template":
             whole = message.role == "json"
             found.append(json.loads(message.content) if whole else {"role": message.role, "content": message.content})
     if style.system and not any(message.get("role") in ("system", "developer") for message in found):
         found.insert(0, {"role": "system", "content": style.system})
     return found, tools
+
+
+def template_kwargs(messages: Sequence[Message]) -> dict[str, Any]:
+    """What the messages themselves tell their template."""
+    return {name: value for m in messages if m.role == "template" for name, value in json.loads(m.content).items()}
 
 
 _PROBE = "Well"

@@ -374,7 +374,6 @@ class Round:
             "parent": request.start.digest,
             "metrics": dict(result.metrics),
             "dropped": dict(result.dropped),
-            "precision": request.start.precision,
         }
         counts = {"rows": result.rows, "steps": result.steps}
         step.publish(files, digest=stamp, counts=counts, data=where, seconds=dict(result.seconds))

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from selfimprove import data as datasets
-from selfimprove import plugins
+from selfimprove import mixture, plugins
 from selfimprove.beginning import audited
 from selfimprove.config import RunConfig, python_recipe_options
 from selfimprove.context import Context, check_policy, read_groups, read_step
@@ -34,7 +34,7 @@ from selfimprove.report.status import read_status, render_rounds
 from selfimprove.report.table import percent, round_line
 from selfimprove.results import RoundResult, advance, best_json, named, restored, round_result, stored, story
 from selfimprove.round import Round
-from selfimprove.store.digest import digest, seed_of
+from selfimprove.store.digest import digest
 from selfimprove.store.failpoints import failpoint
 from selfimprove.store.files import RunFiles, disk_errors
 from selfimprove.store.lease import Lease, take
@@ -111,8 +111,8 @@ class Run:
     ) -> None:
         self.config, self.files, self.lease, self.progress, self.stop = config, files, lease, progress, stop
         self.model = model
-        self.problems = load_problems(config, progress.note)
-        self.splits = datasets.splits(self.problems, config.data.gate, config.data.report, config.seed)
+        self.mixture = mixture.load(config, progress.note)
+        self.problems, self.splits = self.mixture.problems, self.mixture.splits
         self.demonstrations = load_demonstrations(config)
         self.workers = Workers(config, backend_of(config, files.root))
 
@@ -252,10 +252,12 @@ class Run:
         failpoint("round.before")
         began = time.monotonic()
         sampled_with = policies[self.config.sample_from]
-        round_ = Round(index, sampled_with, policies, self._asked(index), self.context, memory=self._memory(index))
+        problems = mixture.asked(self.mixture, self.config, index)
+        round_ = Round(index, sampled_with, policies, problems, self.context, memory=self._memory(index))
         candidate = self._call_recipe(round_)
         evaluation = round_.evaluate(candidate, name="gate") if self.context.splits.gate else None
-        decision = decide(evaluations[policies["base"].digest], evaluations[policies["best"].digest], evaluation)
+        base, best = evaluations[policies["base"].digest], evaluations[policies["best"].digest]
+        decision = decide(base, best, evaluation, each_task=self.config.evaluation.each_task)
         self._commit(round_, candidate, evaluation, decision, time.monotonic() - began)
         accuracy = evaluation.accuracy if evaluation else None
         return RoundResult(index, candidate, accuracy, decision), evaluation
@@ -272,18 +274,6 @@ class Run:
             what = f"recipe {recipe.name} returned {type(candidate).__name__}; it must return a Policy"
             raise ConfigError(what, hint=hint)
         return candidate
-
-    def _asked(self, index: int) -> Sequence[Problem]:
-        """This round's training problems: all, or the next ``problems_per_round`` in a fixed shuffled order."""
-        train, count = self.context.splits.train, self.config.problems_per_round
-        if count is None or count >= len(train):
-            return train
-        seed = self.config.seed
-        if self.config.ask == "all":
-            return sorted(train, key=lambda p: seed_of(seed, index, p.id))[:count]
-        order = sorted(train, key=lambda p: seed_of(seed, "order", p.id))
-        start = (index - 1) * count
-        return [order[(start + i) % len(order)] for i in range(count)]
 
     def _memory(self, index: int) -> dict[str, Any]:
         before = self._committed(index - 1)
@@ -363,15 +353,6 @@ class Run:
         self.progress.state(str(data["state"]), exit_code=exit_code)
         self.progress.say(f"\n{render_rounds(read_status(self.files.root))}\n")
         return RunResult(exit_code, message, data)
-
-
-def load_problems(config: RunConfig, note: Callable[[str], None] = lambda text: None) -> list[Problem]:
-    """The problems that the configuration names; ``note`` hears of repeated rows."""
-    source = config.data.problems
-    loaded = datasets.read(source.source, source.args, config.data.columns.model_dump())
-    for text in loaded.notes:
-        note(text)
-    return loaded.problems
 
 
 def load_demonstrations(config: RunConfig) -> list[Problem]:

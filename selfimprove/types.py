@@ -1,8 +1,7 @@
 """The nouns: frozen dataclasses that every other module speaks in.
 
-Contract: this module imports the standard library only, and nothing here does input or output. A noun is
-built once and never changed; verbs elsewhere take nouns and return nouns. Only these dataclasses, strings,
-numbers and paths cross a process boundary.
+Contract: this module imports the standard library only and does no input or output. A noun is built once and never
+changed; verbs take nouns and return nouns. Only these, strings, numbers and paths cross a process boundary.
 
 See it work: ``pytest tests/test_types.py``.
 """
@@ -22,8 +21,8 @@ Finish = Literal["stop", "length", "abort", "repetition", "thinking"]
 class Message:
     """One message of a conversation. ``role="text"`` marks bare text, rendered without a chat template.
 
-    Two roles carry what content alone cannot: ``json`` is a whole message written as JSON (tool calls, names, ids),
-    ``tools`` a JSON list of the tools that the conversation may use; it comes first.
+    Three roles hold JSON: ``json`` a whole message (tool calls, names, ids), ``tools`` the tools that a conversation
+    may use, ``template`` what its chat template is told.
     """
 
     role: str
@@ -34,9 +33,8 @@ class Message:
 class Problem:
     """What is asked, and how a right answer is known.
 
-    ``id`` hashes the prompt (and an optional key), never a row number. ``prompt`` is what we *train* on; what
-    the policy *sees* may be a view of it. ``answer``, ``tests`` and ``meta`` never reach the sampler: changing
-    them re-judges stored samples and samples nothing. ``meta["demonstration"]`` holds a human solution.
+    ``id`` hashes the prompt (and an optional key). ``prompt`` is what we *train* on; the policy may *see* a view of it.
+    ``answer``, ``tests`` and ``meta`` never reach the sampler. ``meta["demonstration"]`` holds a human solution.
     """
 
     id: str
@@ -54,7 +52,12 @@ class Problem:
     @property
     def text(self) -> str:
         """The prompt's contents joined by newlines: for display and search, never for sampling."""
-        return "\n".join(message.content for message in self.prompt)
+        return text_of(self.prompt)
+
+
+def text_of(prompt: Sequence[Message]) -> str:
+    """What a prompt says, its messages joined by newlines: for display and search, never for sampling."""
+    return "\n".join(message.content for message in prompt if message.role not in ("tools", "template"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +157,10 @@ class Sample:
 class Verdict:
     """What a verifier said of one sample. ``error`` means it could not judge: it has *not* said "wrong".
 
-    ``score`` is the verifier's number (1.0 / 0.0 for a plain yes / no). ``answer`` is what was extracted from
-    the completion. ``reason`` is one line for people. ``error`` is the class of an error (``"timeout"``,
-    ``"crash"``, an exception's name). ``steps`` holds per-step scores: of a solution's steps, or of its tests.
-    ``seconds`` is the wall time of judging, ``measured`` what was measured of the sample itself (``seconds`` and
-    ``memory_mb`` of a program that ran): neither is part of any digest.
+    ``score`` is the verifier's number (1.0 / 0.0 for a plain yes / no), ``answer`` what was extracted from the
+    completion, ``reason`` one line for people, ``error`` the class of an error (``"timeout"``, ``"crash"``, an
+    exception's name). ``steps`` holds scores of a solution's steps, or of its tests. ``seconds`` is the wall time of
+    judging, ``measured`` what was measured of a program that ran (``seconds``, ``memory_mb``): no part of any digest.
     """
 
     outcome: Outcome
@@ -268,8 +270,8 @@ class Group:
 class Demonstration:
     """A row for supervised finetuning. ``prompt`` is the problem's own prompt, never a view.
 
-    ``completion_ids`` are trained exactly as given; without them ``completion`` is tokenised and ended with the
-    model's end token. ``weight`` multiplies the row's loss. ``source`` names the samples it came from.
+    ``completion_ids`` are trained exactly as given, or else ``completion``, tokenised and with an end token. ``weight``
+    multiplies the row's loss. ``source`` names the samples it came from.
     """
 
     prompt: tuple[Message, ...]
@@ -314,17 +316,15 @@ Example = Demonstration | PreferencePair | Label
 class Policy:
     """Weights with their lineage.
 
-    ``source`` is a local directory, a hub id (``org/name@revision``) or an endpoint's model name. With
-    ``adapter`` (a directory), ``source`` is the base under it. ``precision`` names a quantisation that is part of
-    the policy's identity (``""`` = as stored). ``digest`` identifies the weights (content, never the path);
-    ``parent`` is the digest of the policy it was trained from.
+    ``source`` is a local directory, a hub id (``org/name@revision``) or a server's address (``http://host/v1#model``).
+    With ``adapter`` (a directory), ``source`` is the base under it. ``digest`` identifies the weights (content, never
+    the path); ``parent`` is the digest of the policy it was trained from.
     """
 
     source: str
     digest: str
     parent: str | None = None
     adapter: str | None = None
-    precision: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ LEVELS = [
     {"sources", "equations", "text", "rows", "control", "views", "store", "prompts"},
     {"plugins", "readers", "selection", "policies", "answers", "sandbox", "judging"},
     {"config", "data", "pairing"},
-    {"cluster", "sampling", "training", "select", "identity"},
+    {"cluster", "sampling", "training", "select", "identity", "mixture"},
     {"verify", "evaluate", "report"},
     {"workers", "gate", "audit", "work"},
     {"pipeline", "results"},

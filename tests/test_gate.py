@@ -54,3 +54,29 @@ def test_stop_rules() -> None:
     assert stop_reason(2, [0.4, 0.45], **rules) == "no new highest accuracy for 2 rounds"
     assert stop_reason(5, [0.6, 0.6, 0.7, 0.65, 0.71], **rules) == "all rounds done"
     assert stop_reason(5, [], rounds=5, target=None, patience=None, base=None) == "all rounds done"
+
+
+def mixed(sums: int, code: int, n: int = 200) -> Evaluation:
+    """An evaluation of two tasks, each with ``n`` problems of which the first ones are solved."""
+    outcomes = {f"{task}{i}": i < right for task, right in (("sums", sums), ("code", code)) for i in range(n)}
+    return Evaluation(wilson(sums + code, 2 * n), outcomes, tasks={name: name[:4] for name in outcomes})
+
+
+def test_a_task_that_is_lost_does_not_hide_in_the_mean() -> None:
+    """The mean rises by 20 points while one of two tasks falls by 20."""
+    base, candidate = mixed(60, 100), mixed(180, 60)
+    decision = decide(base, base, candidate)
+    assert not decision.continued and not decision.named
+    assert decision.reason.startswith("clearly worse than the best so far at code (-20.0 [")
+    alone = decide(base, base, candidate, each_task=False)
+    assert alone.continued and alone.named
+
+
+def test_a_task_that_wavers_is_not_lost() -> None:
+    assert decide(mixed(60, 100), mixed(60, 100), mixed(180, 97)).named
+
+
+def test_worse_than_the_base_at_one_task_is_not_named() -> None:
+    """It is as good as the best so far, which had lost that task already."""
+    decision = decide(mixed(60, 100), mixed(100, 60), mixed(180, 60))
+    assert decision.continued and not decision.named

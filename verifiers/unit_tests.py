@@ -46,7 +46,7 @@ class unit_tests:
 
     def __call__(self, problem: Problem, sample: Sample) -> Verdict:
         tests = problem.tests
-        prompt = "\n".join(message.content for message in problem.prompt)
+        prompt = problem.text
         try:
             task = sandbox.task_of(tests, prompt)
             own = tests.get("time_limit_s") if isinstance(tests, dict) else None

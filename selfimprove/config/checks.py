@@ -52,7 +52,7 @@ _PLUGINS = (
 def check(layer: Layer) -> list[Fault]:
     """Every fault that pydantic cannot see."""
     found = [*_recipes(layer), *native.check(layer), *_model(layer), *_training(layer)]
-    for plugin in (*_PLUGINS, *_combined(layer)):
+    for plugin in (*_PLUGINS, *_combined(layer), *_mixed(layer)):
         key, value = _named(layer, plugin.key, plugin.field)
         if isinstance(value, str) and value:
             is_file = plugin.kind == "problems" and names_file(value)
@@ -62,7 +62,8 @@ def check(layer: Layer) -> list[Fault]:
 
 def anchor(layer: Layer) -> None:
     """Make every path in the layer absolute, in place: relative ones are meant from the file that names them."""
-    spots: list[tuple[Key, str]] = [(plugin.key, plugin.field) for plugin in (*_PLUGINS, *_combined(layer))]
+    several = (*_PLUGINS, *_combined(layer), *_mixed(layer))
+    spots: list[tuple[Key, str]] = [(plugin.key, plugin.field) for plugin in several]
     for spot, name in [*spots, (("recipe",), "name"), (("warmup",), "name")]:
         _replace(layer, spot, name, _absolute_spec)
     _replace(layer, ("model",), "source", _absolute_model)
@@ -82,6 +83,13 @@ def _combined(layer: Layer) -> list[_Plugin]:
         for place in range(len(listed) if isinstance(listed, list) else 0):
             found.append(_Plugin(("verifier", rule, place), "name", "verifier", "args", 2))
     return found
+
+
+def _mixed(layer: Layer) -> list[_Plugin]:
+    """The sources of problems that are mixed, each where it is written."""
+    listed = get(layer.value, ("data", "sources"))
+    places = range(len(listed) if isinstance(listed, list) else 0)
+    return [_Plugin(("data", "sources", place), "source", "problems", "args") for place in places]
 
 
 def names_file(source: str) -> bool:

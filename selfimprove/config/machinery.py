@@ -168,6 +168,9 @@ class EvaluationConfig(Strict):
 
     max_tokens: AtLeastOne | None = Field(default=None, description="null = as in sampling")
     params: dict[str, Any] = Field(default={}, description="options of vLLM's SamplingParams, by their own names")
+    each_task: bool = Field(
+        default=True, description="with several tasks: a round that is clearly worse at one of them is not gone on from"
+    )
 
 
 class StopConfig(Strict):

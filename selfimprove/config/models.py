@@ -119,10 +119,28 @@ class ColumnsConfig(Strict):
         return self
 
 
+class ProblemSource(Source):
+    """A source of problems, alone or one of several."""
+
+    task: str | None = Field(default=None, min_length=1, description="task of its problems where rows name none")
+    weight: float | None = Field(
+        default=None, gt=0, description="its share of the problems of a round; null = by its size"
+    )
+    gate: Count | None = Field(default=None, description="what it holds out for the gate; null = its part of data.gate")
+    report: Count | None = Field(default=None, description="and for the final figures; null = its part of data.report")
+    columns: ColumnsConfig | None = Field(default=None, description="names of its columns; null = data.columns")
+    chat_template_kwargs: dict[str, Any] = Field(
+        default={}, description="what the chat template is told for its problems, besides model.chat_template_kwargs"
+    )
+
+
 class DataConfig(Strict):
     """Problems, and how many are held out."""
 
-    problems: Source = Field(description="what the policy is asked")
+    problems: ProblemSource | None = Field(default=None, description="what the policy is asked")
+    sources: Annotated[tuple[ProblemSource, ...], Field(strict=False)] | None = Field(
+        default=None, min_length=1, description="instead of problems: several sources, each with its task and weight"
+    )
     demonstrations: Source | None = Field(default=None, description="worked solutions, for methods that need them")
     gate: Count = Field(
         default=200,
@@ -133,6 +151,20 @@ class DataConfig(Strict):
         description="held-out problems that no decision ever sees, for the final figures",
     )
     columns: ColumnsConfig = Field(default=ColumnsConfig(), description="names of the columns")
+
+    @property
+    def mixed(self) -> tuple[ProblemSource, ...]:
+        """All sources of problems."""
+        return self.sources or ((self.problems,) if self.problems else ())
+
+    @model_validator(mode="after")
+    def _one_way(self) -> DataConfig:
+        if (self.problems is None) == (self.sources is None):
+            raise PydanticCustomError("one_of", "give either 'problems' or 'sources'")
+        weighted = [source.weight is not None for source in self.mixed]
+        if any(weighted) and not all(weighted):
+            raise PydanticCustomError("weights", "give every source a 'weight', or none")
+        return self
 
 
 class RecipeConfig(Shorthand):
@@ -254,6 +286,12 @@ class RunConfig(Strict):
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="how held-out problems are answered")
     stop: StopConfig = Field(default=StopConfig(), description="when to stop before the last round")
     cluster: ClusterConfig = Field(default=ClusterConfig(), description="where processes run")
+
+    @model_validator(mode="after")
+    def _weights_have_an_effect(self) -> RunConfig:
+        if self.problems_per_round is None and any(source.weight is not None for source in self.data.mixed):
+            raise PydanticCustomError("weights", "a source's 'weight' needs 'problems_per_round'")
+        return self
 
 
 # Dotted key -> the field that a bare text there stands for.

@@ -30,6 +30,12 @@ EXECUTION = (
     "sampling.max_restarts",
     "training.threads",
     "training.process",
+    "training.launch",
+    "training.processes",
+    "training.python",
+    "training.save_every_minutes",
+    "sampling.endpoint",
+    "sampling.keep_tokens_every",
     "cluster",
     "rounds",
     "stop",
@@ -39,6 +45,19 @@ _SILENT: Mapping[str, Any] = {
     "verifier.policy": None,
     "verifier.tasks": None,
     "training.command": None,
+    "training.quantize": None,
+    "training.batch_size": None,
+    "training.batch_tokens": None,
+    "training.packing": False,
+    "data.sources": None,
+    "data.problems": None,
+    "data.problems.task": None,
+    "data.problems.weight": None,
+    "data.problems.gate": None,
+    "data.problems.report": None,
+    "data.problems.columns": None,
+    "data.problems.chat_template_kwargs": {},
+    "evaluation.each_task": True,
     "sampling.samples": None,
     "data.columns.answer_pattern": None,
     "verifier.weight": 1.0,
@@ -83,6 +102,8 @@ def semantic(config: RunConfig) -> dict[str, Any]:
     for rule in RULES:
         if kept.get(f"verifier.{rule}") is not None:
             kept[f"verifier.{rule}"] = [_meaning(judge) for judge in kept[f"verifier.{rule}"]]
+    if kept.get("data.sources") is not None:
+        kept["data.sources"] = [{**told, "source": _by_name(told["source"])} for told in kept["data.sources"]]
     for key in _PATHS:
         value = kept.get(key)
         if isinstance(value, str):

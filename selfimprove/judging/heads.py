@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.errors import PreconditionError
-from selfimprove.types import Message
+from selfimprove.types import Message, text_of
 
 
 class Scorer:
@@ -55,7 +55,7 @@ class Scorer:
             rows.append({"role": "assistant", "content": completion})
             said = self.tokenizer.apply_chat_template(rows, tokenize=True, return_dict=True)
             return list(said["input_ids"])
-        text = "\n".join([*(message.content for message in prompt), completion])
+        text = "\n".join([text_of(prompt), completion])
         return list(self.tokenizer(text)["input_ids"])
 
     def checked(self, ids: Sequence[int]) -> None:

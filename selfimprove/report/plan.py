@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfimprove import data as datasets
+from selfimprove import mixture
 from selfimprove.config import RunConfig, diff, python_recipe_options, semantic
 from selfimprove.policies import is_hub_id, local_policy
 from selfimprove.report.table import grid
@@ -27,9 +27,7 @@ def plan(config: RunConfig, run_dir: Path) -> dict[str, Any]:
     """The plan as data: model, problems, options of the rounds, and the state of every round's steps."""
     files = RunFiles(run_dir)
     begun = read_begun(files)
-    source = config.data.problems
-    problems = datasets.load(source.source, source.args, config.data.columns.model_dump(), None)
-    splits = datasets.splits(problems, config.data.gate, config.data.report, config.seed)
+    splits = mixture.load(config).splits
     options = python_recipe_options(config)
     asked = min(config.problems_per_round or len(splits.train), len(splits.train))
     return {

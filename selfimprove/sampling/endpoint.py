@@ -22,11 +22,11 @@ from typing import Any
 
 from selfimprove.errors import CanaryError, ConfigError, PreconditionError
 from selfimprove.policies import is_address, split_address
-from selfimprove.prompts import Rendered
+from selfimprove.prompts import Rendered, conversation, template_kwargs
 from selfimprove.sampling import PUMP_SAMPLES, PUMP_SECONDS, canary_figures
 from selfimprove.sampling.server import Server
 from selfimprove.sampling.words import Completion, Flight, Words, sample
-from selfimprove.types import Finish, Message, Policy, Sample, SampleRequest, SamplingParams
+from selfimprove.types import Finish, Message, Policy, Sample, SampleRequest, SamplingParams, text_of
 
 # vLLM takes what is not sent from the model's own generation settings.
 NEUTRAL = {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "min_p": 0.0, "min_tokens": 0}
@@ -209,7 +209,7 @@ class EndpointSampler:
     def _by_text(self, request: SampleRequest, index: int, seed: int, params: SamplingParams) -> Sample:
         """A judge or a teacher: there is no tokenizer here, so its samples have text and no ids."""
         server, policy = self._serving
-        shown = "\n".join(message.content for message in request.prompt)
+        shown = text_of(request.prompt)
         flight = Flight(request, index, seed, Rendered(shown, ()), params)
         if params.score:
             return sample(flight, policy.digest, finish="stop", logprob=self._weigh(server, request))
@@ -218,7 +218,7 @@ class EndpointSampler:
             found = server.post("/completions", {**body, "prompt": shown + request.prefix})["choices"][0]
             text = found.get("text") or ""
         else:
-            body |= {"messages": _messages(request.prompt)}
+            body |= _conversation(server, request.prompt)
             if request.prefix:
                 _need_vllm(server, "continue a response that is begun for it")
                 body["messages"].append({"role": "assistant", "content": request.prefix})
@@ -231,9 +231,9 @@ class EndpointSampler:
         """The log-probability of the request's prefix after its prompt."""
         _need_vllm(server, "weigh a text")
         if all(message.role == "text" for message in request.prompt):
-            asked: dict[str, Any] = {"prompt": "\n".join(message.content for message in request.prompt)}
+            asked: dict[str, Any] = {"prompt": text_of(request.prompt)}
         else:
-            asked = {"messages": _messages(request.prompt), "add_generation_prompt": True}
+            asked = {**_conversation(server, request.prompt), "add_generation_prompt": True}
         before = server.tokenize(asked)
         after = server.tokenize({"prompt": request.prefix, "add_special_tokens": False})
         return sum(self._logprobs([*before, *after])[len(before) :])
@@ -278,10 +278,14 @@ def _parameters(params: SamplingParams, every: bool = True) -> dict[str, Any]:
     return {**found, **params.extra}
 
 
-def _messages(prompt: Sequence[Message]) -> list[dict[str, str]]:
-    return [
-        {"role": "user" if message.role == "text" else message.role, "content": message.content} for message in prompt
-    ]
+def _conversation(server: Server, prompt: Sequence[Message]) -> dict[str, Any]:
+    said, tools = conversation(prompt)
+    told = template_kwargs(prompt) if server.is_vllm else {}
+    return {
+        "messages": said,
+        **({"tools": tools} if tools else {}),
+        **({"chat_template_kwargs": told} if told else {}),
+    }
 
 
 def _need_vllm(server: Server, what: str) -> None:

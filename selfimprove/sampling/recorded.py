@@ -19,7 +19,7 @@ from typing import Any, get_args
 from selfimprove.data import problem_id
 from selfimprove.errors import ConfigError, PreconditionError
 from selfimprove.sampling import PUMP_SAMPLES
-from selfimprove.types import Finish, Policy, Sample, SampleRequest, SamplingParams
+from selfimprove.types import Finish, Policy, Sample, SampleRequest, SamplingParams, text_of
 
 
 class RecordedSampler:
@@ -63,7 +63,7 @@ class RecordedSampler:
             request.problem_id,
             index,
             request.view,
-            "\n".join(message.content for message in request.prompt),
+            text_of(request.prompt),
             tuple(row.get("prompt_ids") or ()),
             row["completion"],
             tuple(row.get("token_ids") or ()) if row.get("prompt_ids") else (),

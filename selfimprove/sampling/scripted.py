@@ -18,7 +18,7 @@ from typing import Any
 from selfimprove.errors import ConfigError
 from selfimprove.sampling import PUMP_SAMPLES, PUMP_SECONDS
 from selfimprove.sampling.texts import spans
-from selfimprove.types import Finish, Message, Policy, Sample, SampleRequest, SamplingParams
+from selfimprove.types import Finish, Message, Policy, Sample, SampleRequest, SamplingParams, text_of
 
 STOP: Finish = "stop"
 Script = Callable[[tuple[Message, ...], int, int, str], "str | tuple[str, Finish] | float"]
@@ -58,7 +58,7 @@ class ScriptedSampler:
         return done, self._waiting
 
     def _answer(self, request: SampleRequest) -> list[Sample]:
-        prompt = "\n".join(message.content for message in request.prompt) + request.prefix
+        prompt = text_of(request.prompt) + request.prefix
         prompt_ids = tuple(map(ord, prompt))
         samples = []
         for index, seed in zip(request.indexes, request.seeds, strict=True):
