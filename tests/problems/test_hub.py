@@ -42,7 +42,7 @@ def test_no_network_is_a_missing_thing_with_a_fix(tmp_path: Path) -> None:
     """In a process of its own: the library reads HF_HUB_OFFLINE when it is imported."""
     code = (
         "from selfimprove.data import load\nfrom selfimprove.errors import PreconditionError\n"
-        "try:\n    load('hub', {'name': 'openai/gsm8k', 'config': 'main'})\n"
+        "try:\n    load('hub', {'name': 'openai/gsm8k', 'config': 'main', 'revision': '0' * 40})\n"
         "except PreconditionError as error:\n    print(error.exit_code, error, error.hint)\n"
     )
     environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
