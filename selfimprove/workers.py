@@ -28,6 +28,7 @@ from selfimprove.verify import VerifierPool
 SAMPLERS = {
     "vllm": "selfimprove.sampling.vllm:VLLMSampler",
     "endpoint": "selfimprove.sampling.endpoint:EndpointSampler",
+    "apart": "selfimprove.sampling.apart:ApartSampler",
     "scripted": "selfimprove.sampling.scripted:ScriptedSampler",
     "recorded": "selfimprove.sampling.recorded:RecordedSampler",
 }
@@ -90,7 +91,8 @@ class Workers:
             environment = engine_environment(sampling.model_dump(), "cuda" if self.backend.gpus() else "cpu")
         gpus = sampling.tensor_parallel if self.backend.gpus() and sampling.type == "vllm" else 0
         arguments = (sampling.model_dump(), self.config.model.model_dump())
-        return self.backend.start(SAMPLERS[sampling.type], *arguments, resources=Resources(gpus, environment))
+        kind = "apart" if sampling.python else sampling.type
+        return self.backend.start(SAMPLERS[kind], *arguments, resources=Resources(gpus, environment))
 
     def preload(self, policy: Policy) -> None:
         """Begin to start the engines with ``policy`` while something else (a training) goes on."""

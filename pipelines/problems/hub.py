@@ -2,8 +2,8 @@
 
 Contract: ``name`` is ``org/name`` or a directory that `datasets` reads; ``config``, ``split`` and ``revision`` are the
 hub's own words. A data set of the hub needs its revision, a commit, so that the same rows come tomorrow. Columns are
-named under ``data.columns``, and what part of a worked solution is the answer by ``data.columns.answer_pattern``. Without
-a network the cache is used.
+named under ``data.columns``, and what part of a worked solution is the answer by ``data.columns.answer_pattern``.
+Without a network the cache is used.
 
 See it work: ``pytest tests/problems/test_hub.py``.
 """

@@ -71,6 +71,7 @@ def anchor(layer: Layer) -> None:
     _replace(layer, ("sampling",), "samples", _join)
     _replace(layer, ("training",), "launch", _absolute_launch)
     _replace(layer, ("training",), "python", _absolute_python)
+    _replace(layer, ("sampling",), "python", _absolute_python)
     for spot in [("verifier",), *(plugin.key for plugin in _combined(layer))]:
         _replace(layer, spot, "policy", _absolute_policy)
 
@@ -152,10 +153,11 @@ def _training(layer: Layer) -> Iterator[Fault]:
     is_file = isinstance(launch, str) and launch.lower().endswith((".yaml", ".yml", ".json"))
     if is_file and not _path(launch, origin.base).is_file():
         yield Fault(origin, "training.launch", f"no file {launch!r}{_near(launch, origin.base)}")
-    python = get(layer.value, ("training", "python"))
-    origin = layer.origin(("training", "python"))
-    if isinstance(python, str) and python and shutil.which(_absolute_python(python, origin.base)) is None:
-        yield Fault(origin, "training.python", f"no program {python!r}")
+    for part in ("training", "sampling"):
+        python = get(layer.value, (part, "python"))
+        origin = layer.origin((part, "python"))
+        if isinstance(python, str) and python and shutil.which(_absolute_python(python, origin.base)) is None:
+            yield Fault(origin, f"{part}.python", f"no program {python!r}")
 
 
 def _data_file(layer: Layer, key: Key, source: str) -> Iterator[Fault]:

@@ -43,6 +43,9 @@ class SamplingConfig(Strict):
     endpoint: EndpointConfig | None = Field(default=None, description="the server of `type: endpoint`")
     script: str | None = Field(default=None, description="file.py:function of a scripted sampler")
     samples: str | None = Field(default=None, description="JSONL file of a recorded sampler")
+    python: str | None = Field(
+        default=None, min_length=1, description="interpreter of another environment that samples; null = this one"
+    )
     engines: AtLeastOne = Field(default=1, description="engine processes that share the work")
     tensor_parallel: AtLeastOne = Field(default=1, description="devices that one engine spreads over")
     threads: AtLeastOne | None = Field(
@@ -78,6 +81,8 @@ class SamplingConfig(Strict):
             raise PydanticCustomError("script", "'script' and 'type: scripted' go together")
         if (self.endpoint is not None) != (self.type == "endpoint"):
             raise PydanticCustomError("endpoint", "'endpoint' and 'type: endpoint' go together")
+        if self.python and self.type not in ("vllm", "scripted"):
+            raise PydanticCustomError("python", "'python' is for 'type: vllm'")
         if (self.samples is not None) != (self.type == "recorded"):
             raise PydanticCustomError("samples", "'samples' and 'type: recorded' go together")
         return self

@@ -35,6 +35,7 @@ EXECUTION = (
     "training.python",
     "training.save_every_minutes",
     "sampling.endpoint",
+    "sampling.python",
     "sampling.keep_tokens_every",
     "cluster",
     "rounds",

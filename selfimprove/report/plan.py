@@ -17,6 +17,7 @@ from typing import Any
 from selfimprove import mixture
 from selfimprove.config import RunConfig, diff, python_recipe_options, semantic
 from selfimprove.policies import is_hub_id, local_policy
+from selfimprove.report import memory
 from selfimprove.report.table import grid
 from selfimprove.store.files import RunFiles
 from selfimprove.store.runs import read_begun, rounds
@@ -41,6 +42,7 @@ def plan(config: RunConfig, run_dir: Path) -> dict[str, Any]:
         "semantics": {"ask": config.ask, "problems_per_round": asked, "sample_from": config.sample_from},
         "rounds": [_round(files, index) for index in range(1, config.rounds + 1)],
         "per_round": _sizes(config, options, asked, len(splits.gate)),
+        "memory": _memory(config),
     }
 
 
@@ -52,6 +54,15 @@ def _model(config: RunConfig) -> dict[str, Any]:
     if is_hub_id(model.source):
         return {"source": model.source, "digest": None}
     return {"source": model.source, "digest": local_policy(Path(model.source)).digest}
+
+
+def _memory(config: RunConfig) -> dict[str, float] | None:
+    """What training and sampling need, where the model is a directory that says its shape."""
+    shape = memory.shape_of(Path(config.model.source)) if config.model.source else None
+    if shape is None or config.training.type != "trl":
+        return None
+    gpus = Path("/proc/driver/nvidia/version").exists()
+    return memory.needed(shape, config.training.model_dump(), config.sampling.model_dump(), gpus)
 
 
 def _plain(options: Any) -> dict[str, Any]:
@@ -94,6 +105,8 @@ def render_plan(found: Mapping[str, Any]) -> str:
         f"per round: {sizes['samples']} samples, at most {sizes['new_tokens_at_most']:,} new tokens, "
         f"{sizes['evaluations']} evaluations"
     )
+    if found["memory"]:
+        lines.append(memory.render(found["memory"]))
     rows = [(str(row["index"]), row["state"], _steps(row)) for row in found["rounds"]]
     lines += ["", grid(("round", "state", "steps"), rows)]
     if found["changed"]:

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from selfimprove.prompts import conversation
 from selfimprove.types import Problem, Sample, Verdict, erring
 
 KINDS: Mapping[str, Literal["group", "sample"]] = {"trl": "group", "verl": "sample", "openrlhf": "group"}
@@ -43,7 +44,7 @@ def _trl(function: Callable[..., Any], args: dict[str, Any]) -> Callable[..., An
     def judge(problem: Problem, samples: Sequence[Sample]) -> list[Any]:
         chat = problem.prompt[0].role != "text"
         texts = [sample.prefix + sample.completion for sample in samples]
-        asked: Any = [{"role": message.role, "content": message.content} for message in problem.prompt]
+        asked: Any = conversation(problem.prompt)[0] if chat else None
         said: list[Any] = [[{"role": "assistant", "content": text}] for text in texts] if chat else texts
         columns = {name: [value] * len(samples) for name, value in columns_of(problem).items()}
         found = function(

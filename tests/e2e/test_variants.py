@@ -6,6 +6,7 @@ Run: pytest tests/e2e/test_variants.py
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +86,19 @@ def test_what_two_processes_trained_is_served(tmp_path: Path, launch: str) -> No
     for _, marker in [pair for pair in committed(RunFiles(run)) if pair[0].endswith("train/policy")]:
         assert marker.data["metrics"]["processes"] == 2 and marker.data["metrics"]["rows_per_step"] == 32
     assert status(run)["rounds"][-1]["passed"] > 60, "nothing was learnt in the warm-up"
+
+
+@pytest.mark.slow
+def test_two_environments_give_what_one_gives(tmp_path: Path) -> None:
+    """Sampler and trainer under interpreters of their own, to which only paths, ids and texts cross."""
+    one = finished(tmp_path / "one", rounds=1)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    sampling = {**SMALL["sampling"], "python": str(python)}
+    apart = finished(
+        tmp_path / "apart", rounds=1, sampling=sampling, training={**SMALL["training"], "python": str(python)}
+    )
+    asked = (tmp_path / "asked").read_text()
+    assert "selfimprove.sampling.host" in asked and "selfimprove.training.rank" in asked
+    assert dict(digests(apart)) == dict(digests(one))
