@@ -94,8 +94,8 @@ def render(found: Mapping[str, float]) -> str:
     """The estimate for people."""
     train, weights, sample = (_gib(found[name]) for name in ("training", "training_weights", "sampling_weights"))
     return (
-        f"memory, roughly: {train} to train (weights and optimizer {weights}, {found['training_tokens']:,.0f} tokens at "
-        f"once), {sample} to sample and {_gib(found['cache_per_1000_tokens'])} for each 1,000 tokens under way"
+        f"memory, roughly: {train} to train (weights and optimizer {weights}, {found['training_tokens']:,.0f} tokens "
+        f"at once), {sample} to sample and {_gib(found['cache_per_1000_tokens'])} for each 1,000 tokens under way"
     )
 
 
