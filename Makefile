@@ -11,7 +11,7 @@ CUDA := '.[gpu,dev]' --torch-backend auto
 export PYTHONDONTWRITEBYTECODE :=
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: quickstart control test test-all lint types format bench clean setup constraints
+.PHONY: quickstart control test test-all lint types format bench clean setup constraints oldest newest
 
 quickstart: $(STAMP)  ## the main job: a tiny model made better by its own answers
 	$(BIN)/selfimprove run quickstart
@@ -49,10 +49,24 @@ format: $(STAMP)
 bench: $(STAMP)  ## ratios against raw baselines, measured in one run
 	$(BIN)/python -m benchmarks
 
+# What is installed if every requirement is taken at its lowest: the claims of pyproject.toml are true, or this fails.
+oldest:  ## the oldest supported set, and the tests of trainer and sampler on it
+	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	VIRTUAL_ENV=.venv-oldest .venv-oldest/bin/uv pip install --quiet --resolution lowest-direct -e \
+	  '.[cpu,dev]' --excludes cpu-excludes.txt $(if $(LINKS),--find-links $(LINKS),--torch-backend cpu)
+	$(ONE_THREAD) .venv-oldest/bin/python -m pytest -q -m "not slow" tests/training tests/sampling tests/config
+
+newest: $(STAMP)  ## do the newest versions still resolve together?
+	$(RESOLVE) --upgrade -o /dev/null --quiet
+
+# atheris needs another release on Python 3.12: it is not pinned.
+RESOLVE := $(BIN)/uv pip compile pyproject.toml --extra cpu --extra dev --excludes cpu-excludes.txt --no-annotate \
+  --no-emit-find-links --no-emit-package atheris $(if $(LINKS),--find-links $(LINKS),--torch-backend cpu)
+
 constraints: $(STAMP)  ## resolve the newest versions again
-	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra dev --excludes cpu-excludes.txt --no-annotate \
-	  --no-emit-find-links --upgrade $(if $(LINKS),--find-links $(LINKS),--torch-backend cpu) -o constraints-cpu.txt
+	$(RESOLVE) --upgrade -o constraints-cpu.txt
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-oldest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -25,6 +26,21 @@ GIB = 2**30
 MIN_MEMORY, MIN_DISK, MIN_SHARED = 4 * GIB, 5 * GIB, GIB // 2
 _COMPANIONS = ("torchvision", "torchaudio")
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
+
+# The least driver (major.minor) that comes with each CUDA release.
+DRIVERS = (
+    (580.65, "13.0"),
+    (575.51, "12.9"),
+    (570.26, "12.8"),
+    (560.28, "12.6"),
+    (555.42, "12.5"),
+    (550.54, "12.4"),
+    (545.23, "12.3"),
+    (535.54, "12.2"),
+    (530.30, "12.1"),
+    (525.60, "12.0"),
+    (450.80, "11.8"),
+)
 
 Check = dict[str, Any]
 
@@ -151,7 +167,38 @@ def _processor() -> Check:
 
 def _accelerators() -> Check:
     count = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    return _check("accelerators", True, f"{count} NVIDIA device{'' if count == 1 else 's'}")
+    devices = f"{count} NVIDIA device{'' if count == 1 else 's'}"
+    driver = re.search(r"Kernel Module\D*([\d.]+)", _read("/proc/driver/nvidia/version"))
+    if not count or driver is None:
+        return _check("accelerators", True, devices)
+    return cuda_check(devices, driver[1], _torch_cuda())
+
+
+def _torch_cuda() -> str | None:
+    """The CUDA release that the installed torch was built for, without importing it; None for a build for CPUs."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("torch")
+    text = _read(str(Path(spec.origin).with_name("version.py"))) if spec and spec.origin else ""
+    found = re.search(r"^cuda\b.*?=\s*'([\d.]+)'", text, re.MULTILINE)
+    return found[1] if found else None
+
+
+def cuda_check(devices: str, driver: str, torch_cuda: str | None) -> Check:
+    """Whether torch's CUDA runs on this driver, and which set of versions does if not.
+
+    A driver runs every release up to its own, and later ones of the same major version. Source: NVIDIA, CUDA Toolkit
+    release notes, table 3, and "CUDA compatibility", minor version compatibility.
+    """
+    newest = next((cuda for least, cuda in DRIVERS if float(".".join(driver.split(".")[:2])) >= least), "11")
+    detail = f"{devices}, driver {driver} (CUDA up to {newest}), torch for {torch_cuda or 'CPUs'}"
+    if torch_cuda is None:
+        fix = "this environment computes on the CPU: `make setup GPU=1` takes the builds that fit the driver"
+        return _check("accelerators", False, detail, fix)
+    fits = int(torch_cuda.partition(".")[0]) <= int(newest.partition(".")[0])
+    name = "cu" + newest.replace(".", "")
+    fix = f"update the driver, or install the builds for {name}: `make setup GPU=1` chooses them by the driver"
+    return _check("accelerators", fits, detail, fix)
 
 
 def _memory() -> Check:

@@ -86,3 +86,26 @@ def test_options_are_tried_on_the_real_classes() -> None:
     assert "learning_rate" in refused["training.args"]
     with pytest.raises(ConfigError, match=r"sampling\.engine: ValueError: max_num_seqs"):
         doctor.require_options(bad)
+
+
+@pytest.mark.parametrize(
+    ("driver", "torch", "ok", "said"),
+    [
+        ("570.133.20", "12.8", True, "CUDA up to 12.8"),
+        ("535.183.01", "12.8", True, "CUDA up to 12.2"),  # within a major release any minor one runs
+        ("550.54.15", "13.0", False, "CUDA up to 12.4"),
+        ("590.12", "12.6", True, "CUDA up to 13.0"),
+        ("580.65.06", None, False, "torch for CPUs"),
+        ("390.1", "12.8", False, "CUDA up to 11"),
+    ],
+)
+def test_the_drivers_cuda_and_torchs(driver: str, torch: str | None, ok: bool, said: str) -> None:
+    found = doctor.cuda_check("1 NVIDIA device", driver, torch)
+    assert found["ok"] is ok and said in found["detail"]
+    assert "GPU=1" in found["fix"]
+
+
+def test_what_torch_was_built_for_is_read_from_its_files() -> None:
+    import torch
+
+    assert doctor._torch_cuda() == torch.version.cuda
