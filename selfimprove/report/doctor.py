@@ -29,17 +29,17 @@ _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 
 # The least driver (major.minor) that comes with each CUDA release.
 DRIVERS = (
-    (580.65, "13.0"),
-    (575.51, "12.9"),
-    (570.26, "12.8"),
-    (560.28, "12.6"),
-    (555.42, "12.5"),
-    (550.54, "12.4"),
-    (545.23, "12.3"),
-    (535.54, "12.2"),
-    (530.30, "12.1"),
-    (525.60, "12.0"),
-    (450.80, "11.8"),
+    ((580, 65), "13.0"),
+    ((575, 51), "12.9"),
+    ((570, 26), "12.8"),
+    ((560, 28), "12.6"),
+    ((555, 42), "12.5"),
+    ((550, 54), "12.4"),
+    ((545, 23), "12.3"),
+    ((535, 54), "12.2"),
+    ((530, 30), "12.1"),
+    ((525, 60), "12.0"),
+    ((450, 80), "11.8"),
 )
 
 Check = dict[str, Any]
@@ -190,7 +190,8 @@ def cuda_check(devices: str, driver: str, torch_cuda: str | None) -> Check:
     A driver runs every release up to its own, and later ones of the same major version. Source: NVIDIA, CUDA Toolkit
     release notes, table 3, and "CUDA compatibility", minor version compatibility.
     """
-    newest = next((cuda for least, cuda in DRIVERS if float(".".join(driver.split(".")[:2])) >= least), "11")
+    found = tuple(map(int, driver.split(".")[:2]))
+    newest = next((cuda for least, cuda in DRIVERS if found >= least), "11")
     detail = f"{devices}, driver {driver} (CUDA up to {newest}), torch for {torch_cuda or 'CPUs'}"
     if torch_cuda is None:
         fix = "this environment computes on the CPU: `make setup GPU=1` takes the builds that fit the driver"
