@@ -45,6 +45,18 @@ def test_the_recipe_in_contributing_loads_with_its_options(tmp_path: Path) -> No
     assert load_config(["quickstart"], overrides).recipe.options["samples"] == 3
 
 
+@pytest.mark.parametrize("number", range(5))
+def test_the_configurations_of_real_models_load(tmp_path: Path, number: int) -> None:
+    found = blocks("docs/scale.md", "yaml")
+    assert len(found) == 5
+    for name in ("math.jsonl", "code.parquet", "chat.jsonl"):
+        (tmp_path / name).touch()
+    base = "model: {build: 'selfimprove.testing:tiny_llama'}\nrecipe: rest_em\n"
+    base = base if "sources:" in found[number] else "extends: quickstart\n"
+    (tmp_path / "config.yaml").write_text(base + found[number])
+    load_config([tmp_path / "config.yaml"])
+
+
 def test_every_preset_loads() -> None:
     for name in plugins.presets():
         assert load_config([name]).recipe.name
