@@ -113,6 +113,7 @@ def train(config: Mapping[str, Any], model: Mapping[str, Any], request: TrainReq
     count = 1
     if config.get("launch", "single") != "single":
         planned = plan(config, devices)
+        _check_installed(planned, config.get("python"))
         count = planned["num_processes"]
         (folder / "accelerate.yaml").write_text(yaml.safe_dump(planned), encoding="utf-8")
         command += ["accelerate.commands.launch", "--config_file", str(folder / "accelerate.yaml"), "-m"]
@@ -127,6 +128,14 @@ def train(config: Mapping[str, Any], model: Mapping[str, Any], request: TrainReq
             f"the processes of the training ended with exit code {code}: {last}", hint=f"see {folder / LOG}"
         )
     return TrainResult(**json.loads((folder / RESULT).read_text(encoding="utf-8")))
+
+
+def _check_installed(planned: Mapping[str, Any], python: str | None) -> None:
+    import importlib.util
+
+    needed = planned["distributed_type"] == "DEEPSPEED" and not python
+    if needed and importlib.util.find_spec("deepspeed") is None:
+        raise PreconditionError("training.launch: ZeRO needs DeepSpeed", hint="pip install 'selfimprove[zero]'")
 
 
 def _release() -> str:

@@ -357,3 +357,21 @@ def test_thinking_that_the_prompt_opens_is_a_span(models: dict[str, str], monkey
         said = sample.turns[1]
         assert (said.start, said.end, said.trained) == (first.end, len(sample.token_ids), True)
         assert spoken(sample.token_ids[: first.end]) == cut
+
+
+@pytest.mark.slow
+def test_a_budget_of_thinking_closes_it(models: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM's own budget, by its own names: after three tokens the closing tag is forced."""
+    thinking = {"start": "=", "end": "7", "train_on": "all"}
+    reasoning = {"reasoning_start_str": "=", "reasoning_end_str": "7"}
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+    engine = Engine({"dtype": "float32", "engine": {"reasoning_config": reasoning}}, {"thinking": thinking})
+    try:
+        engine.call("load", Policy(models["tiny_llama-tied-0"], "llama-0"))
+        params = SamplingParams(max_tokens=30, extra={"thinking_token_budget": 3, "ignore_eos": True})
+        samples = engine.draw([request("p", "1+1=", n=16)], params)
+    finally:
+        engine.close()
+    for sample in samples:
+        assert sample.turns[0].role == "thinking" and sample.turns[0].end <= 4, sample
+        assert "7" in sample.completion[:4]

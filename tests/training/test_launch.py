@@ -5,6 +5,7 @@ Run: pytest tests/training/test_launch.py
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -94,6 +95,13 @@ def test_what_accelerate_is_told(tmp_path: Path) -> None:
         launch.plan({"launch": "ddp"}, 0)
     with pytest.raises(ConfigError, match="is 9, but the trainer has 8 GPUs"):
         launch.plan({"launch": "ddp", "processes": 9}, 8)
+
+
+def test_zero_needs_deepspeed(tiny: str, tmp_path: Path) -> None:
+    if importlib.util.find_spec("deepspeed") is not None:
+        pytest.skip("DeepSpeed is installed here")
+    with pytest.raises(PreconditionError, match="ZeRO needs DeepSpeed"):
+        trained(tmp_path / "a", tiny, launch="zero3", processes=2)
 
 
 @pytest.mark.parametrize(
