@@ -51,7 +51,7 @@ _WORDS = {
 }
 
 
-DIALECTS = ("trl", "verl", "openrlhf")
+DIALECTS = ("trl", "verl", "openrlhf", "verifiers")
 """Before the spec of a verifier: a reward function written for that trainer."""
 
 

@@ -1,4 +1,4 @@
-"""Reward functions written for other trainers, called as they are: ``trl:``, ``verl:`` and ``openrlhf:`` before a spec.
+"""Reward functions written for other trainers, called as they are: a prefix before a spec.
 
 Contract: each is given what its own trainer gives it, made from a problem and its samples. What it returns becomes
 verdicts by the usual rules: numbers need ``verifier.threshold``, None and exceptions are errors, never failures.
@@ -9,6 +9,7 @@ verdicts by the usual rules: numbers need ``verifier.threshold``, None and excep
 ``verl:``      ``compute_score(data_source, solution_str, ground_truth, extra_info)``: a number, or a dict with
                ``score``
 ``openrlhf:``  ``fn(queries, prompts, labels)``: a list or tensor of numbers, or a dict with ``rewards``
+``verifiers:`` ``load_environment(**args)``: a single-turn environment with a rubric (`selfimprove.verify.environments`)
 =============  =====================================================================================================
 
 The known answer is called ``answer``, ``solution`` and ``ground_truth`` unless the problem has columns of these names.
@@ -24,13 +25,19 @@ from typing import Any, Literal
 
 from selfimprove.prompts import conversation
 from selfimprove.types import Problem, Sample, Verdict, erring
+from selfimprove.verify import environments
 
-KINDS: Mapping[str, Literal["group", "sample"]] = {"trl": "group", "verl": "sample", "openrlhf": "group"}
+KINDS: Mapping[str, Literal["group", "sample"]] = {
+    "trl": "group",
+    "verl": "sample",
+    "openrlhf": "group",
+    "verifiers": "sample",
+}
 
 
 def adapted(dialect: str, function: Callable[..., Any], args: Mapping[str, Any]) -> Callable[..., Any]:
     """``function`` as a verifier of groups or of samples (`KINDS`); ``args`` are handed to it by name."""
-    make = {"trl": _trl, "verl": _verl, "openrlhf": _openrlhf}[dialect]
+    make = {"trl": _trl, "verl": _verl, "openrlhf": _openrlhf, "verifiers": environments.adapted}[dialect]
     return make(function, dict(args))
 
 

@@ -10,7 +10,7 @@ group                    ``def name(problem, samples, **options) -> list``: all 
 class with state         ``__init__(self, **options)`` and ``__call__(self, problem, sample)`` (or ``samples``)
 judge, asks a model      a class with ``questions(self, problem, samples)`` and
                          ``verdicts(self, problem, samples, replies)``
-of another trainer       ``trl:``, ``verl:`` or ``openrlhf:`` before the spec of its reward function
+of another trainer       ``trl:``, ``verl:``, ``openrlhf:`` or ``verifiers:`` before the spec of its function
 =======================  ==============================================================================
 
 See it work: ``pytest tests/verify/test_forms.py``.
