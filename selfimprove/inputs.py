@@ -95,11 +95,15 @@ def sampling_inputs(work: Work, config: RunConfig) -> dict[str, str]:
         "policy": work.policy.digest,
         "seed": str(work.seed),
         "problems per part": str(work.part_problems),
-        "engine": _text({"type": config.sampling.type, "dtype": config.sampling.dtype, **config.sampling.engine}),
+        "engine": _text({"type": config.sampling.type, "dtype": config.sampling.dtype, **_engine(work, config)}),
         "library": library(config.sampling.type),
         **_style(config),
         **_recorded(config),
     }
+
+
+def _engine(work: Work, config: RunConfig) -> Mapping[str, Any]:
+    return config.sampling.engine if work.engine is None else work.engine
 
 
 def _recorded(config: RunConfig) -> dict[str, str]:

@@ -137,7 +137,7 @@ class Pipeline:
             self.verdicts.withdraw(number)
 
     def _open_engines(self) -> None:
-        self.seconds["load"] = self.workers.load(self.work.policy)
+        self.seconds["load"] = self.workers.load(self.work.policy, self.work.engine)
         failpoint("policy.loaded")
         self._flying = [{} for _ in self.workers.samplers]
         self._pumps = [0] * len(self.workers.samplers)

@@ -189,7 +189,7 @@ class Round:
         chosen = {"temperature": 0.0 if n == 1 else 1.0, **settings.params, **params}
         if settings.max_tokens:
             chosen.setdefault("max_tokens", settings.max_tokens)
-        work = self._work(name, asked, n, None, policy, chosen)
+        work = replace(self._work(name, asked, n, None, policy, chosen), engine=settings.engine)
         groups = sampled(self, work, self._verifier(None), stage="evaluate")
         failpoint("evaluation.committed")
         return evaluation_of(groups)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from selfimprove.store import tables
 from selfimprove.store.digest import digest, seed_of
@@ -22,7 +23,8 @@ class Work:
     """What to draw: ``n`` samples for each problem, shown ``prompts[i]`` instead of its own prompt.
 
     ``prefixes[i]``, if given, is forced at the start of the response (or scored: `SamplingParams.score`).
-    ``keep_every``: samples under way are written down every so many tokens; 0 = never.
+    ``keep_every``: samples under way are written down every so many tokens; 0 = never. ``engine``: the
+    engine's options, if not the run's own.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Work:
     view: str = ""
     prefixes: Sequence[str] = ()
     keep_every: int = 0
+    engine: Mapping[str, Any] | None = None
 
     def parts(self) -> int:
         return -(-len(self.problems) // self.part_problems)

@@ -74,6 +74,7 @@ class Workers:
         self._asked: Policy | None = None
         self.restarts = 0
         self._loaded: Policy | None = None
+        self._options: Mapping[str, Any] | None = None  # of the engines that run, if not the run's own
         self._preload: list[Future] = []
         self._pools: dict[str, Actor] = {}
         self._trainer: Actor | None = None
@@ -90,13 +91,14 @@ class Workers:
 
             environment = engine_environment(sampling.model_dump(), "cuda" if self.backend.gpus() else "cpu")
         gpus = sampling.tensor_parallel if self.backend.gpus() and sampling.type == "vllm" else 0
-        arguments = (sampling.model_dump(), self.config.model.model_dump())
+        own = {} if self._options is None else {"engine": dict(self._options)}
+        arguments = ({**sampling.model_dump(), **own}, self.config.model.model_dump())
         kind = "apart" if sampling.python else sampling.type
         return self.backend.start(SAMPLERS[kind], *arguments, resources=Resources(gpus, environment))
 
     def preload(self, policy: Policy) -> None:
         """Begin to start the engines with ``policy`` while something else (a training) goes on."""
-        if self._must_share():
+        if self._must_share() or self._options is not None:
             return
         self._start_samplers()
         if self._loaded is None and not self._preload:
@@ -107,15 +109,19 @@ class Workers:
         while len(self._engines) < self.config.sampling.engines:
             self._engines.append(self._start_sampler())
 
-    def load(self, policy: Policy) -> float:
+    def load(self, policy: Policy, options: Mapping[str, Any] | None = None) -> float:
         """Make every engine serve ``policy``; returns the seconds it took. CanaryError if it cannot be trusted.
 
-        A policy at a server's address is asked there, and the engines keep what they serve.
+        ``options`` stand in for ``sampling.engine``: engines with other ones are ended and built anew. A policy at a
+        server's address is asked there, and the engines keep what they serve.
         """
         began, self._asked = time.monotonic(), policy
         if is_address(policy.source):
             self.samplers = [self._server(policy)]
             return time.monotonic() - began
+        if options != self._options:
+            self._release_engines()
+            self._options = options
         self._start_samplers()
         self.samplers = self._engines
         for future in self._preload:

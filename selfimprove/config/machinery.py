@@ -173,6 +173,11 @@ class EvaluationConfig(Strict):
 
     max_tokens: AtLeastOne | None = Field(default=None, description="null = as in sampling")
     params: dict[str, Any] = Field(default={}, description="options of vLLM's SamplingParams, by their own names")
+    engine: dict[str, Any] | None = Field(
+        default=None,
+        description="options of vLLM's EngineArgs for evaluations, instead of `sampling.engine`: the engines are built "
+        "anew for them; null = the same engines",
+    )
     each_task: bool = Field(
         default=True, description="with several tasks: a round that is clearly worse at one of them is not gone on from"
     )

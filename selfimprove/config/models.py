@@ -288,6 +288,14 @@ class RunConfig(Strict):
     cluster: ClusterConfig = Field(default=ClusterConfig(), description="where processes run")
 
     @model_validator(mode="after")
+    def _judged_as_it_ships(self) -> RunConfig:
+        rounded = sorted(set(self.sampling.engine) & {"quantization", "kv_cache_dtype"})
+        if rounded and self.evaluation.engine is None and (self.data.gate or self.data.report):
+            what = "'sampling.engine.{name}' samples from other weights than those that ship: set 'evaluation.engine'"
+            raise PydanticCustomError("precision", what, {"name": rounded[0]})
+        return self
+
+    @model_validator(mode="after")
     def _weights_have_an_effect(self) -> RunConfig:
         if self.problems_per_round is None and any(source.weight is not None for source in self.data.mixed):
             raise PydanticCustomError("weights", "a source's 'weight' needs 'problems_per_round'")

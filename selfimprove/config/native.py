@@ -56,18 +56,20 @@ _TRAINING = Native(
     },
 )
 
+_ENGINE = Native(
+    "vLLM engine",
+    ("vllm.engine.arg_utils:EngineArgs",),
+    {
+        "model": "use 'model'",
+        "seed": "use 'seed', of the whole run",
+        "dtype": "use 'sampling.dtype'",
+        "tensor_parallel_size": "use 'sampling.tensor_parallel'",
+        "trust_remote_code": "use 'model.trust_remote_code'",
+    },
+)
 NATIVE: dict[str, Native] = {
-    "sampling.engine": Native(
-        "vLLM engine",
-        ("vllm.engine.arg_utils:EngineArgs",),
-        {
-            "model": "use 'model'",
-            "seed": "use 'seed', of the whole run",
-            "dtype": "use 'sampling.dtype'",
-            "tensor_parallel_size": "use 'sampling.tensor_parallel'",
-            "trust_remote_code": "use 'model.trust_remote_code'",
-        },
-    ),
+    "sampling.engine": _ENGINE,
+    "evaluation.engine": _ENGINE,
     "sampling.params": Native("vLLM sampling", _PARAMS, _SAMPLED | _SAMPLING),
     "evaluation.params": Native("vLLM sampling", _PARAMS, _SAMPLED | {"max_tokens": "use 'evaluation.max_tokens'"}),
     "training.args": _TRAINING,

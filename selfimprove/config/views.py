@@ -59,6 +59,7 @@ _SILENT: Mapping[str, Any] = {
     "data.problems.columns": None,
     "data.problems.chat_template_kwargs": {},
     "evaluation.each_task": True,
+    "evaluation.engine": None,
     "sampling.samples": None,
     "data.columns.answer_pattern": None,
     "verifier.weight": 1.0,

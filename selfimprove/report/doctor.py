@@ -274,6 +274,7 @@ def _in_use(config: RunConfig) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     if config.sampling.type == "vllm":
         found["sampling.engine"] = dict(config.sampling.engine)
+        found["evaluation.engine"] = dict(config.evaluation.engine or {})
         found["sampling.params"] = dict(config.sampling.params)
         found["evaluation.params"] = dict(config.evaluation.params)
     if config.training.type == "trl":
