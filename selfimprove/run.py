@@ -122,6 +122,7 @@ class Run:
         The run is begun (its configuration recorded) once all that can be checked was found in order.
         """
         try:
+            self.workers.check()
             check_verifiers(self.config.verifier, self.workers, self.problems)
             create(self.files, self.config)
             audited(context := self.prepare())

@@ -170,7 +170,13 @@ class Workers:
     def _training_gpus(self) -> int:
         if self.config.training.type != "trl":
             return 0
-        return launch.gpus(self.config.training.model_dump(), self.backend.gpus())
+        return launch.gpus(self.config.training.model_dump(), self.backend.gpus_together())
+
+    def check(self) -> None:
+        """Raise ConfigError now for a launched training that could not start later."""
+        training = self.config.training.model_dump()
+        if training["launch"] != "single":
+            launch.plan(training, self._training_gpus())
 
     def _must_share(self) -> bool:
         """Whether trainer and engines cannot have their own GPUs."""

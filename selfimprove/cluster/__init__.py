@@ -49,4 +49,7 @@ class Backend(Protocol):
 
     def gpus(self) -> int: ...
 
+    def gpus_together(self) -> int:
+        """The most GPUs that one machine has."""
+
     def close(self) -> None: ...

@@ -69,5 +69,8 @@ class InlineBackend:
     def gpus(self) -> int:
         return 0
 
+    def gpus_together(self) -> int:
+        return 0
+
     def close(self) -> None:
         pass

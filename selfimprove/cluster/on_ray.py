@@ -114,6 +114,11 @@ class RayBackend:
 
         return int(ray.cluster_resources().get("GPU", 0))
 
+    def gpus_together(self) -> int:
+        import ray
+
+        return max((int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]), default=0)
+
     def close(self) -> None:
         import ray
 

@@ -100,8 +100,8 @@ def _step(path: Path) -> int:
     return int(path.name.rpartition("-")[2]) if path.name.rpartition("-")[2].isdigit() else -1
 
 
-def identity(request: TrainRequest, rows: Rows, rows_per_step: int) -> str:
-    """What a training's weights depend on, once its rows are read."""
+def identity(request: TrainRequest, rows: Rows, rows_per_step: int, form: str) -> str:
+    """What a training's weights depend on, once its rows are read; ``form`` is how its checkpoints are written."""
     import accelerate
     import torch
     import transformers
@@ -118,7 +118,7 @@ def identity(request: TrainRequest, rows: Rows, rows_per_step: int) -> str:
     against = request.reference.digest if request.reference else None
     versions = [module.__version__ for module in (torch, transformers, trl, accelerate)]
     chosen = {name: getattr(request, name) for name in names}
-    return digest([hasher.hexdigest(), chosen, args, request.start.digest, against, rows_per_step, versions])
+    return digest([hasher.hexdigest(), chosen, args, request.start.digest, against, rows_per_step, form, versions])
 
 
 def request_stop(folder: str) -> None:
@@ -149,6 +149,7 @@ def callback(keeper: Keeper, trainer: Any) -> Any:
             trainer.accelerator.wait_for_everyone()
             if trainer.is_world_process_zero():
                 keeper.seal(keeper.output / f"checkpoint-{state.global_step}", keeper.lost + trainer.logged_loss)
+            trainer.accelerator.wait_for_everyone()  # a process that went on to its end would have this one ended too
             self.last = time.monotonic()
 
     return Saving()

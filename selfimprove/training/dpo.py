@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from selfimprove.errors import ConfigError
 from selfimprove.training import sharded
 from selfimprove.training.lean import Lean, bare_model, index_dataset, quiet
-from selfimprove.training.passes import Passes
+from selfimprove.training.passes import Passes, cut, spare_rows
 from selfimprove.training.rows import Collator, Rows
 
 if TYPE_CHECKING:
@@ -87,30 +87,40 @@ def sequence_logprobs(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, 
         use_cache=False,
         fused_lm_head=True,
     )
-    return out.log_probs, out.log_probs.sum(dim=1)
+    return out.log_probs, out.log_probs.float().sum(dim=1)
 
 
-def reference_logprobs(model: Any, rows: Rows, settings: Any, pad_id: int) -> list[tuple[float, float]]:
-    """(chosen, rejected) log-probability of each row under ``model``, computed in the precision of training."""
+def reference_logprobs(
+    model: Any, rows: Rows, settings: Any, pad_id: int, budget: int | None = None
+) -> list[tuple[float, float]]:
+    """(chosen, rejected) log-probability of each row under ``model``, computed in the precision of training.
+
+    ``budget``: as many tokens at once as in training; without it, as many rows.
+    """
     import torch
     from trl.trainer.utils import add_fused_lm_head
 
     add_fused_lm_head(bare_model(model), outputs=("log_probs",))
     device, world = settings.device, settings.world_size
-    if world > 1:
-        model = sharded.shard(model)
-    model.to(device).eval()
+    whole = model
+    model = sharded.shard(model, settings)
+    if model is whole:
+        model.to(device)
+    model.eval()
     dtype = torch.bfloat16 if settings.bf16 else torch.float16
-    mixed = torch.autocast(device.type, dtype) if settings.bf16 or settings.fp16 else nullcontext()
+    rounds = (settings.bf16 or settings.fp16) and not sharded.has_policy(model)
+    mixed = torch.autocast(device.type, dtype) if rounds else nullcontext()
     collator = Collator(rows, pad_id, settings.pad_to_multiple_of)
     size = settings.precompute_ref_batch_size or settings.per_device_train_batch_size
+    lengths = [row.length for row in rows.kept]
+    parts = [list(range(at, min(at + size, len(lengths)))) for at in range(0, len(lengths), size)]
+    parts = cut(lengths, budget, sides=2, multiple=settings.pad_to_multiple_of or 1) if budget else parts
     found: list[tuple[int, float, float]] = []
     with torch.no_grad(), mixed:
-        for number in sharded.in_turn(-(-len(rows.kept) // size), world, settings.process_index):
-            numbers = range(number * size, min((number + 1) * size, len(rows.kept)))
-            batch = collator.batch(numbers)
+        for number in sharded.in_turn(len(parts), world, settings.process_index):
+            batch = collator.batch(parts[number])
             _, sums = sequence_logprobs(model, {name: tensor.to(device) for name, tensor in batch.items()})
-            found += zip(numbers, *(half.tolist() for half in sums.float().chunk(2)), strict=True)
+            found += zip(parts[number], *(half.tolist() for half in sums.float().chunk(2)), strict=True)
     known = {number: (chosen, rejected) for number, chosen, rejected in sharded.everyones(found, world)}
     return [known[number] for number in range(len(rows.kept))]
 
@@ -126,8 +136,10 @@ class PairCollator(Collator):
         import torch
 
         batch = super().__call__(examples)
-        known = torch.tensor([self.reference[example["row"]] for example in examples], dtype=torch.float32)
+        places = [example["row"] for example in examples]
+        known = torch.tensor([self.reference[at] if at >= 0 else (0.0, 0.0) for at in places], dtype=torch.float32)
         batch["ref_chosen_logps"], batch["ref_rejected_logps"] = known.unbind(dim=1)
+        batch["real"] = torch.tensor([float(at >= 0) for at in places])
         return batch
 
 
@@ -164,6 +176,7 @@ def pair_trainer() -> type:
             if self.computed_here:
                 return self.watched(self._pair_loss(model, inputs))
             inputs.pop("weight")
+            inputs.pop("real")
             return self.watched(super()._compute_loss(model, inputs, return_outputs))
 
         def _ratios(self, sums: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -173,17 +186,18 @@ def pair_trainer() -> type:
         def _pair_loss(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
             token_logprobs, sums = sequence_logprobs(model, inputs)
             ratios, weight = self._ratios(sums, inputs), inputs["weight"]
-            pairs, scored = (len(weight), None) if self.whole is None else self.whole
+            pairs, scored = self.step_counts
             tokens = inputs["completion_mask"].sum(dim=1).chunk(2)
             loss = torch.zeros((), device=sums.device)
             for name, share in zip(self.loss_types, self.loss_weights, strict=True):
                 if name == "sft":
                     chosen = token_logprobs.chunk(2)[0]
-                    tokens_of_chosen = inputs["completion_mask"][:, 1:].chunk(2)[0].sum() if scored is None else scored
-                    loss = loss - share * (chosen * weight[:, None]).sum() / tokens_of_chosen
+                    loss = loss - share * (chosen * weight[:, None]).sum() / scored
                 else:
                     loss = loss + share * (PAIR_LOSSES[name]((*ratios, *tokens), self.args) * weight).sum() / pairs
-            margins = self.beta * (ratios[0] - ratios[1]).detach()
+            margins = self.beta * (ratios[0] - ratios[1]).detach()[inputs["real"] > 0]
+            if not len(margins):  # rows that only fill up a batch
+                return loss
             self._metrics["train"]["rewards/margins"].append(margins.mean().item())
             self._metrics["train"]["rewards/accuracies"].append((margins > 0).float().mean().item())
             return loss
@@ -203,14 +217,17 @@ def trainer(
     """A trainer ready to run over ``rows``, whose reference log-probabilities are known."""
     # without an adapter, TRL would load a reference of its own unless it is told that the figures exist already
     settings.precompute_ref_log_probs = peft_config is None and bare_model(model) is model
+    computed_here = check_losses(settings, rows)
     made = pair_trainer()(
         model=model,
         args=settings,
-        train_dataset=index_dataset([row.length for row in rows.kept]),
+        train_dataset=index_dataset(
+            [row.length for row in rows.kept], spare_rows(rows, settings) if computed_here else 0
+        ),
         data_collator=PairCollator(rows, reference, pad_id, settings.pad_to_multiple_of),
         processing_class=tokenizer,
         peft_config=peft_config,
-        computed_here=check_losses(settings, rows),
+        computed_here=computed_here,
     )
     quiet(made)
     return made

@@ -92,8 +92,10 @@ def plan(config: Mapping[str, Any], devices: int) -> dict[str, Any]:
             hint="lower training.processes, or leave it out: one process per GPU",
         )
     own = KINDS[config["launch"]] if config["launch"] in KINDS else accelerate_file(config["launch"])
-    fixed = {"compute_environment": "LOCAL_MACHINE", "num_machines": 1, "machine_rank": 0, "mixed_precision": "no"}
-    return {**fixed, **own, "num_processes": count, "use_cpu": not devices, "main_process_port": 0}
+    ours = {"compute_environment": "LOCAL_MACHINE", "num_machines": 1, "machine_rank": 0, "main_process_port": 0}
+    # the precision is training.dtype's, and Ray says which GPUs are ours
+    ours |= {"mixed_precision": "no", "gpu_ids": "all", "num_processes": count, "use_cpu": not devices}
+    return {**own, **ours}
 
 
 def train(config: Mapping[str, Any], model: Mapping[str, Any], request: TrainRequest) -> TrainResult:
@@ -186,7 +188,9 @@ def _last_words(said: str) -> str:
     return (named or lines or ["not a word"])[-1]
 
 
-def _error(told: Mapping[str, str], folder: Path) -> SelfImproveError:
+def _error(told: Mapping[str, Any], folder: Path) -> Exception:
+    if told.get("errno"):
+        return OSError(told["errno"], told["message"])
     kind = getattr(errors, told["type"], None)
     if isinstance(kind, type) and issubclass(kind, SelfImproveError):
         return kind(told["message"], hint=told["hint"])

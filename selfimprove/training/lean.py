@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfimprove.errors import Diverged
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 class Lean:
     """Mixin: counts no floating point operations (two passes over all parameters a step) and watches the loss."""
 
+    args: Any
     state: Any
     model: Any
     _total_loss_scalar: float
@@ -44,7 +46,10 @@ class Lean:
         """TRL would write a card for the hub besides."""
         from transformers import Trainer
 
-        Trainer._save_checkpoint(self, model, trial)
+        from selfimprove.training.models import disk_full
+
+        with disk_full(Path(self.args.output_dir)):
+            Trainer._save_checkpoint(self, model, trial)
 
     def watched(self, loss: Tensor) -> Tensor:
         """``loss`` itself; Diverged if it is no finite number."""
@@ -89,11 +94,15 @@ def bare_model(model: Any) -> Any:
     return model.get_base_model() if is_peft_model(model) else model
 
 
-def index_dataset(lengths: list[int]) -> Any:
-    """A data set of row numbers: the rows themselves stay where they are, unhashed and uncopied."""
+def index_dataset(lengths: list[int], spare: int = 0) -> Any:
+    """A data set of row numbers: the rows themselves stay where they are, unhashed and uncopied.
+
+    ``spare`` rows at its end, numbered -1, are there to fill up the last batches of several processes.
+    """
     from datasets import Dataset
 
-    return Dataset.from_dict({"row": list(range(len(lengths))), "length": lengths})
+    rows = [*range(len(lengths)), *[-1] * spare]
+    return Dataset.from_dict({"row": rows, "length": [*lengths, *[1] * spare]})
 
 
 def figures(history: list[Mapping[str, float]], names: Mapping[str, str]) -> dict[str, float]:

@@ -224,12 +224,15 @@ def round_base(directory: Path, how: Loading, output: Path) -> Path:
 
     ``directory`` itself if it is one already, else written to ``output`` in the precision of ``directory``.
     """
+    if (output / QUANTIZED).is_file():  # another process of this training wrote it
+        return output
     told = directory / QUANTIZED
     if told.is_file() and json.loads(told.read_text(encoding="utf-8")) == {"quantize": how.quantize}:
         return directory
     fresh = output.with_name(output.name + "-rounded")
-    model = load(Weights(directory), replace(how, dtype=stored_dtype(directory)))
-    model = model.dequantize()
+    # on the CPU: the whole base in 16 bits may not fit where its 4-bit form does
+    options = (*how.options, ("device_map", {"": "cpu"}))
+    model = load(Weights(directory), replace(how, dtype=stored_dtype(directory), options=options)).dequantize()
     save(model, directory, fresh)
     (fresh / QUANTIZED).write_text(json.dumps({"quantize": how.quantize}) + "\n", encoding="utf-8")
     if output.exists():  # what was merged on the way

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from selfimprove.errors import ConfigError
+from selfimprove.training.rows import Rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,20 +73,72 @@ def check_packable(model: Any) -> None:
         raise ConfigError(what, hint="set training.packing=false")
 
 
+def spare_rows(rows: Rows, settings: Any) -> int:
+    """How many rows without effect fill up an epoch of several processes: else some would be trained on twice."""
+    if settings.world_size == 1 or settings.train_sampling_strategy != "random":
+        return 0
+    return -len(rows.kept) % int(settings.per_device_train_batch_size * settings.world_size)
+
+
+def _filled(real: int, spare: int, seed: int) -> Any:
+    """A sampler: ``real`` rows in the order of accelerate's seeded one, then the spare ones."""
+    import torch
+    from torch.utils.data import Sampler
+
+    class Filled(Sampler[int]):
+        epoch = 0
+
+        def set_epoch(self, epoch: int) -> None:
+            self.epoch = epoch
+
+        def __iter__(self) -> Iterator[int]:
+            generator = torch.Generator().manual_seed(self.epoch + seed)
+            yield from torch.randperm(real, generator=generator).tolist()
+            yield from range(real, real + spare)
+            self.epoch += 1
+
+        def __len__(self) -> int:
+            return real + spare
+
+    return Filled()
+
+
 class Passes:
     """Mixin of a trainer: computes each batch in passes of at most ``token_budget`` tokens (None: in one).
 
     ``whole`` counts what the losses of a pass are divided by where the trainer gives no count: rows and scored tokens
-    of the whole batch; ``share`` is the pass's share of its rows.
+    of the whole batch; ``share`` is the pass's share of its rows. ``step_counts`` are pairs and scored tokens of chosen
+    answers in an optimiser step, over all processes, for one of them and one of its batches.
     """
 
     args: Any
     accelerator: Any
+    train_dataset: Any
     token_budget: int | None = None
     packs = False
     shards = False
     whole: tuple[int, int] | None = None
     share = 1.0
+    step_counts = (1.0, 1.0)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """The order that one process would take, filled up at its end so that all processes have as many rows."""
+        sampler = super()._get_train_sampler(train_dataset)  # type: ignore[misc]
+        rows = (train_dataset or self.train_dataset)["row"]
+        spare = sum(row < 0 for row in rows)
+        return _filled(len(rows) - spare, spare, self.args.data_seed or self.args.seed) if spare else sampler
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
+        """Besides the tokens of supervised rows, the pairs of a step: a mean of means depends on how it is split."""
+        if batch_samples and "real" in batch_samples[0]:
+            import torch
+
+            masks = [batch["completion_mask"][:, 1:].chunk(2)[0].sum() for batch in batch_samples]
+            counts = torch.stack([sum(batch["real"].sum() for batch in batch_samples), sum(masks)]).double()
+            total = self.accelerator.gather(counts.to(device)[None]).sum(dim=0) if self.args.world_size > 1 else counts
+            pairs, scored = (total / (self.args.world_size * len(batch_samples))).tolist()
+            self.step_counts = pairs, max(scored, 1e-9)
+        return super()._get_num_items_in_batch(batch_samples, device)  # type: ignore[misc]
 
     def training_step(self, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> Tensor:
         step = super().training_step  # type: ignore[misc]

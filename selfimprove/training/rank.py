@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -48,10 +49,13 @@ def main(folder: Path) -> int:
 
 
 def _tell(folder: Path, error: Exception) -> None:
-    """The first error counts: others may only follow from it."""
+    """The first error counts: others may only follow from it. What cannot be written is in the log all the same."""
     said = {"type": type(error).__name__, "message": str(error), "hint": getattr(error, "hint", "")}
-    with contextlib.suppress(FileExistsError), (folder / launch.ERROR).open("x", encoding="utf-8") as file:
-        json.dump(said, file)
+    said["errno"] = error.errno if isinstance(error, OSError) else None
+    fresh = folder / f"{launch.ERROR}.{os.getpid()}"
+    with contextlib.suppress(OSError):
+        fresh.write_text(json.dumps(said), encoding="utf-8")
+        os.link(fresh, folder / launch.ERROR)
 
 
 def _end_with_parent() -> None:

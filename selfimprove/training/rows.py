@@ -186,11 +186,17 @@ class Collator:
     def __call__(self, examples: Sequence[Mapping[str, int]]) -> dict[str, Any]:
         return self.batch([example["row"] for example in examples])
 
+    def _spare(self, numbers: Sequence[int]) -> Row:
+        """A row without effect: all prompt, no weight, no longer than the others of its batch."""
+        like = self.rows[next((number for number in numbers if number >= 0), 0)]
+        first = min(like.sequences, key=len)
+        return Row(len(first), tuple(first for _ in like.sequences), 0.0)
+
     def batch(self, numbers: Sequence[int]) -> dict[str, Tensor]:
         """``input_ids`` and both masks are (sequences, tokens), ``weight`` is (rows,)."""
         import torch
 
-        rows = [self.rows[number] for number in numbers]
+        rows = [self.rows[number] if number >= 0 else self._spare(numbers) for number in numbers]
         sequences = [row.sequences[side] for side in range(len(rows[0].sequences)) for row in rows]
         width = math.ceil(max(map(len, sequences)) / self.multiple) * self.multiple
         ids = torch.full((len(sequences), width), self.pad_id, dtype=torch.long)

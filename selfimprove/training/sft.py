@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from selfimprove.training.lean import Lean, bare_model, index_dataset, quiet
-from selfimprove.training.passes import Passes
+from selfimprove.training.passes import Passes, spare_rows
 from selfimprove.training.rows import Collator, Rows
 
 
@@ -69,7 +69,7 @@ def trainer(model: Any, settings: Any, rows: Rows, tokenizer: Any, pad_id: int, 
     made = weighted_trainer()(
         model=model,
         args=settings,
-        train_dataset=index_dataset([row.length for row in rows.kept]),
+        train_dataset=index_dataset([row.length for row in rows.kept], spare_rows(rows, settings)),
         data_collator=SFTCollator(rows, pad_id, settings.pad_to_multiple_of),
         processing_class=tokenizer,
         peft_config=peft_config,

@@ -138,6 +138,7 @@ class _Training:
         if self.request.objective == "dpo":
             with self.timed("reference"):
                 reference = self.reference()
+            _free()
         with self.timed("load"):
             trainer = self.trainer(reference)
         with self.timed("train"):
@@ -156,7 +157,8 @@ class _Training:
         with self.timed("canary"):
             weights = adapters.weights_of(policy)
             merged = replace(weights, merged=weights.adapter is not None)
-            canary.write(self.output, merged, self.rows, trust_remote_code=self.owner.trusts_code)
+            with sharded.alone():
+                canary.write(self.output, merged, self.rows, trust_remote_code=self.owner.trusts_code)
         return TrainResult(
             policy.source, policy.adapter, steps, len(self.rows.kept), self.rows.dropped, metrics, self.seconds
         )
@@ -178,7 +180,8 @@ class _Training:
         self.pad_id = next(iter([*_known(self.tokenizer.pad_token_id), *ends, 0]))
         self.how = self.loading(source)
         with self.settings.main_process_first(local=False):  # who comes later finds what the first one merged
-            self.start = adapters.start_weights(request, self.how)
+            with sharded.alone():
+                self.start = adapters.start_weights(request, self.how)
             if request.quantize:
                 base = models.round_base(self.start.directory, self.how, self.output / adapters.BASE)
                 self.start = replace(self.start, directory=base)
@@ -201,14 +204,16 @@ class _Training:
         # another policy's base was not rounded to 4 bits when it was sampled from
         how = self.how if against == self.start else replace(self.how, quantize="")
         model = models.load(against, how)
-        return dpo.reference_logprobs(model, self.rows, self.settings, self.pad_id)
+        return dpo.reference_logprobs(
+            model, self.rows, self.settings, self.pad_id, self.owner.config.get("batch_tokens")
+        )
 
     def fit(self, trainer: Any) -> Any:
         """Run the training, from a checkpoint if there is one. Stopped if it was asked to stop on the way."""
         if not self.request.checkpoints or not (every := self.owner.config.get("save_every_minutes")):
             return trainer.train()
         per_step = options.rows_per_step(self.settings)
-        told = checkpoints.identity(self.request, self.rows, per_step)
+        told = checkpoints.identity(self.request, self.rows, per_step, sharded.form(trainer))
         keeper = checkpoints.Keeper(Path(self.request.checkpoints), told, 60 * every, self.request.output)
         trainer.args.output_dir = str(keeper.output)
         trainer.add_callback(checkpoints.callback(keeper, trainer))
@@ -235,6 +240,7 @@ class _Training:
             raise ConfigError(f"training.args or training.lora: TRL refuses them: {error}") from error
         if self.request.quantize:
             adapters.hold_in_float32(made.model, exact)
+        sharded.keep_outputs_exact(made.accelerator, self.settings)
         self.spread(made)
         return made
 
@@ -243,6 +249,11 @@ class _Training:
         trainer.token_budget = self.owner.config.get("batch_tokens")
         trainer.packs = bool(self.owner.config.get("packing"))
         trainer.shards = sharded.is_sharded(trainer)
+        if trainer.is_deepspeed_enabled and (trainer.packs or trainer.token_budget or self.request.objective == "dpo"):
+            raise ConfigError(
+                "training.launch: under DeepSpeed only supervised rows without batch_tokens and packing are trained",
+                hint="set training.launch to fsdp2",
+            )
         if trainer.packs and self.request.objective != "sft":
             raise ConfigError("training.packing is for supervised rows", hint="set training.batch_tokens instead")
         if trainer.packs:

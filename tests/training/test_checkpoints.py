@@ -165,6 +165,21 @@ def test_shards_go_on_too(ask: Ask) -> None:
     assert same_weights(unbroken, resumed(ask("stopped", **small), **two))
 
 
+@pytest.mark.slow
+def test_shards_are_not_taken_for_a_whole_model(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    """A checkpoint of another kind of launch is passed over: the training begins anew instead of failing for ever."""
+    request_stop(ask("stopped").checkpoints)
+    with pytest.raises(Stopped):
+        resumed(ask("stopped"), batch_size=4)
+    request = ask("stopped")
+    Path(request.checkpoints, "STOP").unlink()
+    two = {"launch": "fsdp2", "processes": 2, "batch_size": 4}
+    small = ask("stopped", args={"per_device_train_batch_size": 2})
+    assert resumed(small, **two).steps == 24
+    log = Path(small.output, "launch", "processes.log").read_text()
+    assert "is not resumed: it belongs to another training" in log
+
+
 def test_a_training_that_is_asked_to_stop_saves_and_stops(ask: Ask) -> None:
     request = ask("stopped")
     request_stop(request.checkpoints)

@@ -19,19 +19,29 @@ from tests.training.conftest import SMALL, demonstration, pair, token_logprobs
 PLAIN = {"max_steps": 3, "learning_rate": 0.5, "optim": "sgd", "max_grad_norm": 0.0}
 
 
-def rows_of(objective: str) -> list[Example]:
+def rows_of(objective: str, count: int = 8) -> list[Example]:
     """Rows of different lengths and weights, so that a mean over each process's own tokens would be another one."""
     if objective == "sft":
-        return [demonstration([20 + i] * (i % 5 + 1) + [2], 0.5 * (i % 3 + 1), (1, 5)) for i in range(8)]
-    return [pair([20 + i, 2], [40 + i] * (i % 3 + 1) + [2], 0.5 * (i % 3 + 1), (1, 5)) for i in range(8)]
+        return [demonstration([20 + i] * (i % 5 + 1) + [2], 0.5 * (i % 3 + 1), (1, 5)) for i in range(count)]
+    return [pair([20 + i, 2], [40 + i] * (i % 3 + 1) + [2], 0.5 * (i % 3 + 1), (1, 5)) for i in range(count)]
 
 
 def trained(
-    folder: Path, model: str, objective: str, rows: int, lora: dict[str, Any] | None = None, **config: Any
+    folder: Path,
+    model: str,
+    objective: str,
+    rows: int,
+    lora: dict[str, Any] | None = None,
+    *,
+    count: int = 8,
+    args: dict[str, Any] | None = None,
+    dtype: str = "float32",
+    quantize: str = "",
+    **config: Any,
 ) -> TrainResult:
     """A training with ``rows`` rows per process at once, and four per step."""
     folder.mkdir()
-    examples = rows_of(objective)
+    examples = rows_of(objective, count)
     write_examples(folder / "rows.parquet", examples, type(examples[0]))
     (folder / "out").mkdir()
     start = Policy(model, "tiny")
@@ -41,9 +51,10 @@ def trained(
         start,
         str(folder / "out"),
         reference=start if objective == "dpo" else None,
-        args={**SMALL, **PLAIN, "per_device_train_batch_size": rows},
+        args={**SMALL, **PLAIN, "per_device_train_batch_size": rows, **(args or {})},
         lora=lora,
-        dtype="float32",
+        dtype=dtype,
+        quantize=quantize,
     )
     return TRLTrainer({"threads": 1, "batch_size": 4, **config}, {}).train(request)
 
@@ -106,3 +117,36 @@ def test_shards_of_a_model_with_a_head_of_its_own_and_of_an_adapter(tmp_path: Pa
 def test_rows_per_step_that_cannot_be_kept_are_refused(tiny: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"training.batch_size is 4, which is no multiple of 3"):
         trained(tmp_path / "odd", tiny, "sft", 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["sft", "dpo"])
+def test_a_number_of_rows_that_no_batch_divides(tiny: str, tmp_path: Path, objective: str) -> None:
+    """Nine rows, four a step: no row is trained on twice to fill up the last step of an epoch."""
+    epochs = {"max_steps": -1, "num_train_epochs": 2}
+    one = trained(tmp_path / "one", tiny, objective, 4, count=9, args=epochs)
+    assert one.steps == 6
+    assert_equal(one, trained(tmp_path / "parts", tiny, objective, 1, count=9, args=epochs))
+    assert_equal(one, trained(tmp_path / "ddp", tiny, objective, 2, count=9, args=epochs, launch="ddp", processes=2))
+    passes = {"launch": "fsdp2", "processes": 2, "batch_tokens": 16}
+    assert_equal(one, trained(tmp_path / "cut", tiny, objective, 2, count=9, args=epochs, **passes))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+def test_pairs_in_bfloat16_start_at_their_reference(tiny: str, tmp_path: Path, kind: str) -> None:
+    """The arithmetic that GPUs take; sums of log-probabilities stay in float32."""
+    found = trained(tmp_path / kind, tiny, "dpo", 2, dtype="bfloat16", launch=kind, processes=2)
+    alone = trained(tmp_path / "alone", tiny, "dpo", 4, dtype="bfloat16")
+    assert found.metrics["reference_gap"] < 1e-3
+    assert found.metrics["loss"] == pytest.approx(alone.metrics["loss"], abs=0.02)
+
+
+@pytest.mark.slow
+def test_processes_share_a_base_in_four_bits(tiny: str, tmp_path: Path) -> None:
+    """The first one writes it, the others read what it wrote."""
+    lora = {"r": 4, "target_modules": "all-linear"}
+    one = trained(tmp_path / "one", tiny, "sft", 4, lora, quantize="nf4")
+    two = trained(tmp_path / "two", tiny, "sft", 2, lora, quantize="nf4", launch="ddp", processes=2)
+    assert_equal(one, two)
+    assert (Path(two.source) / "quantized.json").exists() and not list(Path(two.source).parent.glob("*-rounded"))
