@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from selfimprove.prompts import conversation as conversation
     from selfimprove.round import Round as Round
     from selfimprove.select import *  # noqa: F403
     from selfimprove.types import *  # noqa: F403
@@ -68,6 +69,7 @@ _PUBLIC = {
     **dict.fromkeys(_SELECT.split(), "selfimprove.select"),
     **dict.fromkeys(("few_shot", "hint"), "selfimprove.views"),
     "Round": "selfimprove.round",
+    "conversation": "selfimprove.prompts",
 }
 __all__ = [*_PUBLIC, "hide_mismatched"]  # noqa: PLE0604
 

@@ -161,10 +161,10 @@ def _verl(output: Path, problems: list[Problem], model: str, config: RunConfig) 
     import pyarrow.parquet as pq
 
     def row(place: int, problem: Problem) -> Mapping[str, Any]:
-        role = {"text": "user"}
+        said = conversation(problem.prompt)[0]
         return {
             "data_source": problem.task,
-            "prompt": [{"role": role.get(m.role, m.role), "content": m.content} for m in problem.prompt],
+            "prompt": [{**m, "role": "user" if m["role"] == "text" else m["role"]} for m in said],
             "ability": problem.task,
             "reward_model": {"style": "rule", "ground_truth": problem.id},
             "extra_info": {"index": place, "split": "train"},

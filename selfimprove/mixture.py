@@ -38,10 +38,10 @@ def load(config: RunConfig, note: Callable[[str], None] = lambda text: None) -> 
     found = [_problems(source, config, note) for source in sources]
     known: set[str] = set()
     for place, problems in enumerate(found):
-        fresh = [problem for problem in problems if problem.id not in known]
+        fresh = [problem for problem in problems if not {problem.id, _folded(problem)} & known]
         if len(fresh) < len(problems):
             note(f"{sources[place].source}: {len(problems) - len(fresh):,} problems are in a source before it")
-        known.update(problem.id for problem in fresh)
+        known.update(name for problem in fresh for name in (problem.id, _folded(problem)))
         found[place] = fresh
     sizes = [len(problems) for problems in found]
     gates = _held_out([source.gate for source in sources], sizes, config.data.gate)
@@ -63,6 +63,11 @@ def load(config: RunConfig, note: Callable[[str], None] = lambda text: None) -> 
     for source, part in zip(sources, parts, strict=True):
         shares.append((part.train, len(part.train) if source.weight is None else source.weight))
     return Mixture(everything, whole, shares)
+
+
+def _folded(problem: Problem) -> str:
+    """What is asked, whatever its form: a text or a message, with or without a key to tell it apart."""
+    return " ".join(problem.text.split())
 
 
 def _problems(source: ProblemSource, config: RunConfig, note: Callable[[str], None]) -> list[Problem]:

@@ -81,6 +81,7 @@ class Pipeline:
         self._moved = self._kept_at = time.monotonic()
         self._begun = Begun(samples, work.keep_every) if work.keep_every else None
         self._keeping: set[int] = set()
+        self._reached = 0
 
     def run(self) -> None:
         """Draw and judge whatever is not published yet, then publish the whole. May raise Stopped or TooManyErrors."""
@@ -243,7 +244,10 @@ class Pipeline:
         except EngineDead:
             return  # the call that draws says so too
         self._kept_at = time.monotonic()
-        self._begun.take({name: ids for name, ids in found.items() if name in self._flying[engine]})
+        flying = {name: ids for name, ids in found.items() if name in self._flying[engine]}
+        if sum(map(len, flying.values())) != self._reached:  # nothing has finished for long, and yet it moves
+            self._moved, self._reached = time.monotonic(), sum(map(len, flying.values()))
+        self._begun.take(flying)
 
     def _revive(self, engine: int, error: EngineDead) -> None:
         """Replace a dead engine and ask again for exactly what it had not delivered."""

@@ -57,7 +57,10 @@ def stored(files: RunFiles, policy: Policy) -> dict[str, Any]:
 def restored(files: RunFiles, stored: Mapping[str, Any]) -> Policy:
     """The policy that a marker keeps, its paths absolute."""
     adapter = str(files.root / stored["adapter"]) if stored["adapter"] else None
-    return Policy(**{**stored, "source": str(files.root / stored["source"]), "adapter": adapter})
+    known = {
+        name: value for name, value in stored.items() if name in Policy.__dataclass_fields__
+    }  # earlier ones had more
+    return Policy(**{**known, "source": str(files.root / stored["source"]), "adapter": adapter})
 
 
 def round_result(files: RunFiles, index: int, data: Mapping[str, Any]) -> RoundResult:

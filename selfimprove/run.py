@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +166,9 @@ class Run:
         """Check that the problems and their splits are the ones the run began with."""
         config, problems, splits = self.config, self.problems, self.splits
         held_out = {problem.id for problem in (*splits.gate, *splits.report)}
-        demonstrations = [problem for problem in self.demonstrations if problem.id not in held_out]
+        prompts = {problem.id: problem.prompt for problem in problems}  # with what their templates are told
+        shown = [replace(d, prompt=prompts.get(d.id, d.prompt)) for d in self.demonstrations]
+        demonstrations = [problem for problem in shown if problem.id not in held_out]
         inputs = {
             "data.problems": datasets.problems_digest(problems),
             "data.demonstrations": datasets.problems_digest(demonstrations),

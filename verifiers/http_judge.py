@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from selfimprove import Problem, Sample, erring
+from selfimprove import Problem, Sample, conversation, erring
 
 MAX_BYTES = 1 << 20
 
@@ -35,7 +35,7 @@ class http_judge:
         body = {
             "problem": {
                 "id": problem.id,
-                "prompt": [{"role": message.role, "content": message.content} for message in problem.prompt],
+                "prompt": conversation(problem.prompt)[0],
                 "answer": problem.answer,
                 "tests": problem.tests,
                 "meta": dict(problem.meta),

@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any
 
-from selfimprove import Problem, Sample, erring
+from selfimprove import Problem, Sample, conversation, erring
 
 MAX_LINE = 1 << 20
 
@@ -32,7 +32,7 @@ class own_program:
         row = {
             "problem": {
                 "id": problem.id,
-                "prompt": [{"role": message.role, "content": message.content} for message in problem.prompt],
+                "prompt": conversation(problem.prompt)[0],
                 "answer": problem.answer,
                 "tests": problem.tests,
                 "meta": dict(problem.meta),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from selfimprove import Problem, Sample, Verdict, erring, failing, passing
+from selfimprove import Problem, Sample, Verdict, conversation, erring, failing, passing
 from selfimprove.judging import heads
 
 MEMORY_MB = 1_000_000  # of address space, of which CUDA reserves much more than it uses
@@ -70,7 +70,7 @@ class process_reward:
         """Token ids, and where each step ends."""
         tokenizer = self.scorer.tokenizer
         if tokenizer.chat_template:
-            rows = [{"role": message.role, "content": message.content} for message in problem.prompt]
+            rows = conversation(problem.prompt)[0]
             said = tokenizer.apply_chat_template(rows, tokenize=True, add_generation_prompt=True, return_dict=True)
             ids = list(said["input_ids"])
         else:

@@ -153,6 +153,8 @@ def _meaning(judge: Mapping[str, Any]) -> dict[str, Any]:
 
 def _by_name(value: str) -> str:
     """A path by its file's name, also behind a dialect: ``trl:/a/b.py:fn`` as ``trl:b.py:fn``."""
+    if "://" in value:
+        return value
     before, slash, path = value.partition("/")
     return f"{before}{Path(path).name}" if slash and (not before or before.endswith(":")) else value
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from selfimprove.errors import PreconditionError
+from selfimprove.prompts import conversation
 from selfimprove.types import Message, text_of
 
 
@@ -51,7 +52,7 @@ class Scorer:
     def ids(self, prompt: Sequence[Message], completion: str) -> list[int]:
         """Token ids of a question and its answer: by the model's chat template, or joined by a line if it has none."""
         if self.tokenizer.chat_template:
-            rows = [{"role": message.role, "content": message.content} for message in prompt]
+            rows = conversation(prompt)[0]
             rows.append({"role": "assistant", "content": completion})
             said = self.tokenizer.apply_chat_template(rows, tokenize=True, return_dict=True)
             return list(said["input_ids"])

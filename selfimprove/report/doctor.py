@@ -168,10 +168,16 @@ def _processor() -> Check:
 def _accelerators() -> Check:
     count = len(list(Path("/dev").glob("nvidia[0-9]*")))
     devices = f"{count} NVIDIA device{'' if count == 1 else 's'}"
-    driver = re.search(r"Kernel Module\D*([\d.]+)", _read("/proc/driver/nvidia/version"))
+    driver = driver_version(_read("/proc/driver/nvidia/version"))
     if not count or driver is None:
         return _check("accelerators", True, devices)
-    return cuda_check(devices, driver[1], _torch_cuda())
+    return cuda_check(devices, driver, _torch_cuda())
+
+
+def driver_version(text: str) -> str | None:
+    """The release of NVIDIA's driver, of its own or of its open kernel module."""
+    found = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)", text)
+    return found[1] if found else None
 
 
 def _torch_cuda() -> str | None:

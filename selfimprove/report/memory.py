@@ -59,10 +59,13 @@ def shape_of(directory: Path) -> Shape | None:
     return Shape(parameters, stored, layers, hidden, cache)
 
 
-def needed(shape: Shape, training: Mapping[str, Any], sampling: Mapping[str, Any], gpus: bool) -> dict[str, float]:
-    """GiB of one training process and of one engine. ``training`` and ``sampling`` are parts of a config."""
+def needed(shape: Shape, training: Mapping[str, Any], sampling: Mapping[str, Any], gpus: int) -> dict[str, float]:
+    """GiB of one training process and of one engine. ``training`` and ``sampling`` are parts of a config.
+
+    Without ``processes``, a launched training has one on each of ``gpus``.
+    """
     args = training.get("args") or {}
-    processes = training.get("processes") or 1
+    processes = training.get("processes") or max(gpus, 1)
     shards = processes if training.get("launch") in ("fsdp2", "zero3") else 1
     lora = training.get("lora")
     if lora:
@@ -73,7 +76,7 @@ def needed(shape: Shape, training: Mapping[str, Any], sampling: Mapping[str, Any
     tokens = training.get("batch_tokens") or (
         int(args.get("per_device_train_batch_size") or 8) * (training.get("max_tokens") or sampling["max_tokens"])
     )
-    checkpointed = args.get("gradient_checkpointing", gpus)
+    checkpointed = args.get("gradient_checkpointing", gpus > 0)
     per_token = shape.hidden * (2 * shape.layers + KEPT_PER_TOKEN if checkpointed else KEPT_PER_TOKEN * shape.layers)
     weights = (base + trained) / shards
     return {

@@ -61,7 +61,7 @@ def _memory(config: RunConfig) -> dict[str, float] | None:
     shape = memory.shape_of(Path(config.model.source)) if config.model.source else None
     if shape is None or config.training.type != "trl":
         return None
-    gpus = Path("/proc/driver/nvidia/version").exists()
+    gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
     return memory.needed(shape, config.training.model_dump(), config.sampling.model_dump(), gpus)
 
 

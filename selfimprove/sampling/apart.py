@@ -26,10 +26,14 @@ class ApartSampler:
     """A `Sampler` in a process of the interpreter ``config["python"]``."""
 
     def __init__(self, config: Mapping[str, Any], model: Mapping[str, Any] | None = None) -> None:
+        self._python, self._told = str(config["python"]), ({**config, "python": None}, dict(model or {}))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def _begin(self) -> None:
+        """Start the process: not in the constructor, whose errors an actor cannot hand on."""
         from selfimprove import __version__
 
         environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
-        self._python = str(config["python"])
         try:
             self._process = subprocess.Popen(
                 [self._python, "-m", "selfimprove.sampling.host"],
@@ -39,7 +43,7 @@ class ApartSampler:
             )
         except OSError as error:
             raise PreconditionError(f"sampling.python: {self._python!r} cannot be started: {error}") from error
-        there = self._call("begin", {**config, "python": None}, dict(model or {}))
+        there = self._call("begin", *self._told)
         if there != __version__:
             self.close()
             raise PreconditionError(
@@ -48,7 +52,7 @@ class ApartSampler:
             )
 
     def _call(self, method: str, *args: Any, **named: Any) -> Any:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process is not None and self._process.stdin is not None and self._process.stdout is not None
         line = json.dumps({"method": method, "args": args, "named": named}, default=asdict) + "\n"
         try:
             self._process.stdin.write(line.encode())
@@ -64,7 +68,9 @@ class ApartSampler:
         return told["value"]
 
     def load(self, policy: Policy, *, canary: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """As `Sampler.load`."""
+        """As `Sampler.load`. PreconditionError if there is no such interpreter, or another release in it."""
+        if self._process is None:
+            self._begin()
         return dict(self._call("load", policy, canary=canary))
 
     def pump(self, requests: list[SampleRequest], params: SamplingParams) -> tuple[list[Sample], int]:
@@ -78,7 +84,8 @@ class ApartSampler:
 
     def abort(self) -> None:
         """As `Sampler.abort`."""
-        self._call("abort")
+        if self._process is not None:
+            self._call("abort")
 
     def score(self, rows: list[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         """As `Sampler.score`."""
@@ -87,6 +94,8 @@ class ApartSampler:
 
     def close(self) -> None:
         """End the other process."""
+        if self._process is None:
+            return
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()

@@ -20,17 +20,18 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from selfimprove.errors import CanaryError, ConfigError, PreconditionError
+from selfimprove.errors import CanaryError, ConfigError, EngineDead, PreconditionError
 from selfimprove.policies import is_address, split_address
 from selfimprove.prompts import Rendered, conversation, template_kwargs
 from selfimprove.sampling import PUMP_SAMPLES, PUMP_SECONDS, canary_figures
-from selfimprove.sampling.server import Server
+from selfimprove.sampling.server import PATIENCE_S, Server
 from selfimprove.sampling.words import Completion, Flight, Words, sample
 from selfimprove.types import Finish, Message, Policy, Sample, SampleRequest, SamplingParams, text_of
 
 # vLLM takes what is not sent from the model's own generation settings.
 NEUTRAL = {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "min_p": 0.0, "min_tokens": 0}
 OWNED = ("n", "seed", "stream", "model", "prompt", "messages", "echo")
+TOO_LONG = ("maximum context length", "longer than the maximum", "context_length_exceeded")
 ENDS: dict[str, Finish] = {"stop": "stop", "length": "length"}
 
 
@@ -39,10 +40,12 @@ class EndpointSampler:
 
     def __init__(self, config: Mapping[str, Any], model: Mapping[str, Any] | None = None) -> None:
         self._config, self._told = dict(config), dict(config.get("endpoint") or {})
-        self._words = Words(dict(model or {}))
+        self._model = dict(model or {})
+        self._words = Words(self._model)
         self._server: Server | None = None
         self._policy: Policy | None = None
         self._adapter = ""  # the name under which the server has the adapter that is served
+        self._given: list[str] = []  # the names of all adapters that it was given
         self._base = ""
         self._threads = ThreadPoolExecutor(int(self._told.get("in_flight", 64)), thread_name_prefix="endpoint")
         self._pending: set[Future[Sample]] = set()
@@ -59,9 +62,12 @@ class EndpointSampler:
             self._policy = policy
             return {"seconds": {"swap": time.monotonic() - began}, "canary": None}
         server = self._connect(self._told["url"], self._told.get("model"))
+        server.patience = PATIENCE_S
         self._words.read(policy.source)
         self._swap(server, policy)
         self._policy = policy
+        if self._adapter or self._told.get("swap_command"):
+            server.patience = 0.0  # another process at this address would not have these weights
         if canary is None:
             self._probe(server)
             return {"seconds": {"swap": time.monotonic() - began}, "canary": None}
@@ -97,6 +103,7 @@ class EndpointSampler:
                 raise ConfigError(
                     f"{server.url} cannot be given whole weights", hint="train an adapter, or set endpoint.swap_command"
                 )
+            self._check_base(server, policy.source)
             self._base, self._adapter = policy.source, ""
             return
         if self._base and policy.source != self._base:
@@ -105,12 +112,22 @@ class EndpointSampler:
                 hint="set training.adapter to fresh or continue, or endpoint.swap_command",
             )
         name = f"selfimprove-{policy.digest[:16]}"
-        if name != self._adapter:
-            before, self._adapter = self._adapter, ""
-            server.load_adapter(name, policy.adapter)
-            self._adapter = name
-            if before:
-                server.unload_adapter(before)
+        server.load_adapter(name, policy.adapter)
+        self._adapter = name
+        for before in [given for given in self._given if given != name]:
+            server.unload_adapter(before)
+        self._given = [name]
+
+    def _check_base(self, server: Server, source: str) -> None:
+        """ConfigError for a model that is not the one the server was started with: it would answer all the same."""
+        own = self._model.get("source") or source
+        fetched = "--".join(["models", *own.partition("@")[0].split("/")])
+        mine = source == own or (not own.startswith("/") and fetched in source)
+        if not mine or (self._base and source != self._base):
+            raise ConfigError(
+                f"{server.url} serves {self._base or own}, not {source}",
+                hint="evaluate and judge with other models through `sampling.type: vllm`, or set endpoint.swap_command",
+            )
 
     def _command(self, policy: Policy) -> str:
         """Run the user's command, which swaps the weights; the name it prints last, if it prints one."""
@@ -140,7 +157,12 @@ class EndpointSampler:
             raise PreconditionError(f"{server.url} returns no token ids, so it cannot be trained from", hint=_IDS)
 
     def _complete(self, server: Server, body: Mapping[str, Any]) -> dict[str, Any]:
-        answer = server.post("/completions", {"model": self._adapter or server.model, **body})
+        try:
+            answer = server.post("/completions", {"model": self._adapter or server.model, **body})
+        except PreconditionError as error:
+            if self._adapter:
+                raise EngineDead(f"{server.url} has lost the adapter that it was given ({error})") from error
+            raise
         return dict(answer["choices"][0])
 
     def _logprobs(self, ids: Sequence[int]) -> list[float]:
@@ -175,10 +197,9 @@ class EndpointSampler:
         for name in OWNED:
             if name in params.extra:
                 raise ConfigError(f"sampling.params.{name}: set by the sampler itself, remove it")
-        ask = self._by_text if is_address(self._serving[1].source) else self._by_ids
         for request in requests:
             for index, seed in zip(request.indexes, request.seeds, strict=True):
-                self._pending.add(self._threads.submit(ask, request, index, seed, params))
+                self._pending.add(self._threads.submit(self._one, request, index, seed, params))
         done: list[Sample] = []
         deadline = time.monotonic() + PUMP_SECONDS
         while self._pending and len(done) < PUMP_SAMPLES and time.monotonic() < deadline:
@@ -187,19 +208,27 @@ class EndpointSampler:
             done += [future.result() for future in finished]
         return done, len(self._pending)
 
+    def _one(self, request: SampleRequest, index: int, seed: int, params: SamplingParams) -> Sample:
+        """One sample; aborted if its prompt does not fit into the server's context."""
+        policy = self._serving[1]
+        by_text = is_address(policy.source)
+        try:
+            return (self._by_text if by_text else self._by_ids)(request, index, seed, params)
+        except ConfigError as error:
+            if not any(words in str(error) for words in TOO_LONG):
+                raise
+            prompt = Rendered(text_of(request.prompt), ()) if by_text else self._words.render(request)
+            return sample(Flight(request, index, seed, prompt, params), policy.digest)
+
     def _by_ids(self, request: SampleRequest, index: int, seed: int, params: SamplingParams) -> Sample:
         server, policy = self._serving
         flight = Flight(request, index, seed, self._words.render(request), params)
         if params.score:
             return self._words.weighed(flight, self._logprobs(flight.prompt.ids), policy.digest)
-        ends = [*params.extra.get("stop_token_ids", ()), *self._words.end_ids]
+        ends = list(params.extra.get("stop_token_ids", ()))
+        ends += [] if params.extra.get("ignore_eos") else self._words.end_ids
         body = {**_parameters(params), "stop_token_ids": ends, "return_token_ids": True, **self._salt()}
-        try:
-            found = self._complete(server, {**body, "prompt": list(flight.prompt.ids), "seed": seed})
-        except ConfigError as error:
-            if "maximum context length" in str(error) or "longer than" in str(error):
-                return sample(flight, policy.digest)  # a prompt that does not fit
-            raise
+        found = self._complete(server, {**body, "prompt": list(flight.prompt.ids), "seed": seed})
         by = found.get("stop_reason")
         logprobs = found["logprobs"]["token_logprobs"] if params.logprobs else None
         text, ends_by = found.get("text") or "", by if isinstance(by, str) else None
@@ -255,6 +284,8 @@ class EndpointSampler:
         self.abort()
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._server is not None:
+            for name in self._given:
+                self._server.unload_adapter(name)
             self._server.close()
 
 

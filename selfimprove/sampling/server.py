@@ -9,6 +9,7 @@ See it work: ``pytest tests/sampling/test_endpoint.py``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping
@@ -22,7 +23,10 @@ BUSY = (408, 409, 425, 429, 500, 502, 503, 504)
 
 
 class Server:
-    """The server at ``url`` (with its ``/v1``). ``model`` is the name it serves; None = the only one it lists."""
+    """The server at ``url`` (with its ``/v1``). ``model`` is the name it serves; None = the only one it lists.
+
+    ``patience``: seconds for which it is asked again; 0 once it serves weights that a restart would lose.
+    """
 
     def __init__(
         self, url: str, model: str | None, key_env: str = "OPENAI_API_KEY", timeout_s: float = 600.0, parallel: int = 64
@@ -35,13 +39,14 @@ class Server:
         self._client = httpx.Client(
             headers={"authorization": f"Bearer {key}"} if key else {}, timeout=timeout_s, limits=limits
         )
-        self._key_env, self._wanted, self._patience = key_env, model, PATIENCE_S
+        self._key_env, self._wanted, self.patience = key_env, model, PATIENCE_S
         self.model = ""
         self.is_vllm = False
 
     def meet(self) -> None:
         """Find out what is served. PreconditionError if nothing answers, or not the wanted model."""
-        listed = [entry["id"] for entry in self._get("/models").get("data", [])]
+        entries = self._get("/models").get("data", [])
+        listed = [str(entry["id"]) for entry in entries if not entry.get("parent")]  # adapters have one
         if self._wanted is None and len(listed) != 1:
             raise PreconditionError(f"{self.url} serves {', '.join(listed) or 'no model'}", hint="name one of them")
         if self._wanted is not None and listed and self._wanted not in listed:
@@ -68,19 +73,21 @@ class Server:
 
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to one call. ConfigError for what the server refuses, EngineDead once it is gone for good."""
-        until, pause = time.monotonic() + self._patience, 0.25
+        until, pause = time.monotonic() + self.patience, 0.25
         place = self.url + path if not path.startswith("//") else self._root + path[1:]
         while True:
             try:
                 answer = self._client.post(place, json=dict(body))
             except self._unreachable() as error:
                 said = f"{type(error).__name__}: {error}"
+                if not self.patience:
+                    raise EngineDead(f"{self.url} is gone, and the weights it was given with it ({said})") from error
             else:
                 if answer.status_code not in BUSY:
                     self._refuse(answer)
                     return _json(answer)
                 said = f"status {answer.status_code}: {_message(answer)}"
-            if time.monotonic() + pause > until:
+            if self.patience and time.monotonic() + pause > until:
                 raise EngineDead(f"{self.url} stopped answering ({said})")
             time.sleep(pause)
             pause = min(2 * pause, 10.0)
@@ -103,6 +110,9 @@ class Server:
         """Serve the adapter in the directory ``path`` (seen by the server) as ``name``, beside the base."""
         try:
             self.post("/load_lora_adapter", {"lora_name": name, "lora_path": path})
+        except ConfigError as error:
+            if "already" not in str(error):  # its name carries its digest: what is there is what is meant
+                raise
         except PreconditionError as error:
             raise PreconditionError(
                 f"{self.url} cannot take adapters: {error}",
@@ -110,7 +120,9 @@ class Server:
             ) from error
 
     def unload_adapter(self, name: str) -> None:
-        self.post("/unload_lora_adapter", {"lora_name": name})
+        """Take an adapter away, if it is still there."""
+        with contextlib.suppress(PreconditionError, ConfigError, EngineDead):
+            self.post("/unload_lora_adapter", {"lora_name": name})
 
     def tokenize(self, body: Mapping[str, Any]) -> list[int]:
         """vLLM's own tokens of a text or of messages."""

@@ -223,7 +223,8 @@ class VLLMSampler:
         native = self._native(params)
         fits = 0 < len(prompt.ids) < self._limit
         begun = request.begun or ((),) * len(request.indexes)
-        for index, seed, before in zip(request.indexes, request.seeds, begun, strict=True):
+        for index, seed, kept in zip(request.indexes, request.seeds, begun, strict=True):
+            before = kept if len(prompt.ids) + len(kept) < self._limit else ()
             flight = Flight(request, index, seed, prompt, params, before)
             if fits:
                 # the engine copies the parameters of every request

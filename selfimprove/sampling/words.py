@@ -90,10 +90,11 @@ class Words:
     def finished(self, flight: Flight, drawn: Completion, policy: str) -> Sample:
         """The sample that was drawn by the policy with the digest ``policy``."""
         ids, text, logprobs = (*flight.begun, *drawn.ids), drawn.text, drawn.logprobs
-        if flight.begun:
-            text = ""  # the engine saw a part of it
         finish = FINISHES.get(drawn.finish or "", "abort")
         skip = bool(flight.params.extra.get("skip_special_tokens", True))
+        if flight.begun:  # the engine saw a part of it
+            whole = list(ids[:-1] if finish == "stop" else ids)
+            text = "" if self.decoder.fast else self.tokenizer.decode(whole, skip_special_tokens=skip)
         if drawn.stopped_by is not None and finish == "stop":
             ids = ids[: self.decoder.kept(flight.prompt.ids, ids, text, skip)]
         elif not text and ids and self.decoder.fast:

@@ -109,3 +109,15 @@ def test_what_torch_was_built_for_is_read_from_its_files() -> None:
     import torch
 
     assert doctor._torch_cuda() == torch.version.cuda
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024", "550.54.15"),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build", "580.65.06"),
+        ("", None),
+    ],
+)
+def test_which_driver_there_is(text: str, found: str | None) -> None:
+    assert doctor.driver_version(text) == found

@@ -18,13 +18,14 @@ SAMPLING = {"max_tokens": 1024, "tensor_parallel": 1}
 
 def test_a_model_of_7b() -> None:
     """16 bytes of each parameter in full; an adapter leaves the weights and little else; shards share."""
-    full = needed(SEVEN, {"args": {"per_device_train_batch_size": 1}}, SAMPLING, True)
+    full = needed(SEVEN, {"args": {"per_device_train_batch_size": 1}}, SAMPLING, 1)
     assert 110 < full["training_weights"] < 116 and full["training"] > full["training_weights"]
-    lora = needed(SEVEN, {"lora": {"r": 16}, "args": {"per_device_train_batch_size": 1}}, SAMPLING, True)
+    lora = needed(SEVEN, {"lora": {"r": 16}, "args": {"per_device_train_batch_size": 1}}, SAMPLING, 1)
     assert 14 < lora["training_weights"] < 16
-    four = needed(SEVEN, {"lora": {"r": 16}, "quantize": "nf4"}, SAMPLING, True)
+    four = needed(SEVEN, {"lora": {"r": 16}, "quantize": "nf4"}, SAMPLING, 1)
     assert 3 < four["training_weights"] < 5
-    shared = needed(SEVEN, {"launch": "fsdp2", "processes": 8}, SAMPLING, True)
+    shared = needed(SEVEN, {"launch": "fsdp2", "processes": 8}, SAMPLING, 1)
+    assert shared == needed(SEVEN, {"launch": "fsdp2"}, SAMPLING, 8)
     assert shared["training_weights"] == pytest.approx(full["training_weights"] / 8)
     assert "113.2 GiB" in render(full) and "14.2 GiB to sample" in render(full)
 
@@ -57,7 +58,7 @@ def test_what_a_training_really_takes(tmp_path: Path) -> None:
     for shape in shapes:
         assert shape is not None
         args = {"per_device_train_batch_size": 8}
-        told.append(needed(shape, {"args": args, "max_tokens": 34}, SAMPLING, False)["training"] * (1 << 30))
+        told.append(needed(shape, {"args": args, "max_tokens": 34}, SAMPLING, 0)["training"] * (1 << 30))
     took, said = peaks[1] - peaks[0], told[1] - told[0]
     print(f"took {took / 2**20:.0f} MiB, said {said / 2**20:.0f} MiB")
     assert 0.6 < took / said < 1.6

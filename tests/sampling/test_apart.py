@@ -80,6 +80,8 @@ def test_what_it_raises_is_raised_here(apart: ApartSampler, tmp_path: Path) -> N
 
 
 def test_a_process_that_is_gone_is_a_dead_engine(apart: ApartSampler, tmp_path: Path) -> None:
+    apart.load(policy(tmp_path))
+    assert apart._process is not None
     os.kill(apart._process.pid, signal.SIGKILL)
     apart._process.wait()
     with pytest.raises(EngineDead):
@@ -88,9 +90,9 @@ def test_a_process_that_is_gone_is_a_dead_engine(apart: ApartSampler, tmp_path: 
 
 def test_what_is_no_interpreter_of_ours(config: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(PreconditionError, match="cannot be started"):
-        ApartSampler({**config, "python": str(tmp_path / "nothing")}, {})
+        ApartSampler({**config, "python": str(tmp_path / "nothing")}, {}).load(policy(tmp_path))
     with pytest.raises(EngineDead, match="ended with exit code"):
-        ApartSampler({**config, "python": "/bin/false"}, {})
+        ApartSampler({**config, "python": "/bin/false"}, {}).load(policy(tmp_path))
 
 
 def test_nouns_survive_the_way() -> None:

@@ -35,11 +35,16 @@ class Fake(ThreadingHTTPServer):
         self.ids = self.vllm = True
         self.key = ""
         self.models = ["tiny"]
+        self.adapters: list[str] = []
         self.logprob = -1.0
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def stop_now(self) -> None:
+        self.shutdown()
+        self.server_close()
 
     def bodies(self, path: str) -> list[dict[str, Any]]:
         return [body for place, body in self.asked if place == path]
@@ -65,7 +70,8 @@ class Answer(BaseHTTPRequestHandler):
         elif self.server.key and self.headers.get("authorization") != f"Bearer {self.server.key}":
             self.say({"error": {"message": "bad key"}}, 401)
         else:
-            self.say({"data": [{"id": name} for name in self.server.models]})
+            adapters = [{"id": name, "parent": "tiny"} for name in self.server.adapters]
+            self.say({"data": [*({"id": name} for name in self.server.models), *adapters]})
 
     def do_POST(self) -> None:
         fake = self.server
@@ -80,9 +86,19 @@ class Answer(BaseHTTPRequestHandler):
         elif self.path == "/v1/completions":
             self.say({"choices": [self.choice(body)]})
         elif self.path in ("/v1/load_lora_adapter", "/v1/unload_lora_adapter") and fake.vllm:
-            self.say("done")
+            self.change(body["lora_name"], self.path.startswith("/v1/load"))
         else:
             self.say({"error": "no such call"}, 404)
+
+    def change(self, name: str, load: bool) -> None:
+        """As vLLM answers: 400 for what it holds already, 404 for what it does not hold."""
+        fake = self.server
+        if load == (name in fake.adapters):
+            what = "has already been loaded" if load else "cannot be found"
+            self.say({"error": {"message": f"The lora adapter '{name}' {what}."}}, 400 if load else 404)
+            return
+        (fake.adapters.append if load else fake.adapters.remove)(name)
+        self.say("done")
 
     def choice(self, body: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {"text": "4", "finish_reason": "stop", "stop_reason": None}
@@ -98,8 +114,7 @@ def fake() -> Iterator[Fake]:
     made = Fake()
     threading.Thread(target=made.serve_forever, daemon=True).start()
     yield made
-    made.shutdown()
-    made.server_close()
+    made.stop_now()
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +194,49 @@ def test_an_adapter_is_loaded_under_its_own_name_and_the_one_before_is_let_go(
     assert fake.bodies("/v1/completions")[-1]["model"] == "tiny"
 
 
+def test_back_to_an_adapter_that_is_still_there(fake: Fake, tiny: str) -> None:
+    """The base between two uses of an adapter, a second sampler, and one that begins after a kill."""
+    canary = {"ids": [1, 5, 6, 7], "prompt_len": 2, "logprobs": [-1.0, -1.0]}
+    best = Policy(tiny, "b" * 32, "d", "/adapters/b")
+    for _ in range(2):
+        sampler = EndpointSampler({"endpoint": {"url": fake.url}}, {})
+        for policy in (best, Policy(tiny, "d"), best):
+            sampler.load(policy, canary=None if policy.adapter is None else canary)
+        drawn(sampler, request())
+        assert fake.bodies("/v1/completions")[-1]["model"] == f"selfimprove-{'b' * 16}"
+    assert fake.adapters == [f"selfimprove-{'b' * 16}"]
+    fake.adapters.clear()  # the server was started again
+    sampler.load(Policy(tiny, "c" * 32, "d", "/adapters/c"), canary=canary)
+    sampler.close()
+    assert fake.adapters == []
+
+
+def test_weights_that_went_with_their_server_are_given_again(fake: Fake, tiny: str) -> None:
+    sampler = EndpointSampler({"endpoint": {"url": fake.url}}, {})
+    canary = {"ids": [1, 5, 6, 7], "prompt_len": 2, "logprobs": [-1.0, -1.0]}
+    sampler.load(Policy(tiny, "b" * 32, "d", "/adapters/b"), canary=canary)
+    fake.fails = [404]
+    with pytest.raises(EngineDead, match="has lost the adapter"):
+        drawn(sampler, request())
+    fake.stop_now()
+    with pytest.raises(EngineDead, match="is gone, and the weights it was given"):
+        drawn(sampler, request())
+
+
+def test_another_model_is_not_what_it_serves(fake: Fake, tiny: str, tmp_path: Path) -> None:
+    """It would answer for any model; so `eval OTHER` and a judge's directory are refused."""
+    other = str(tmp_path / "other")
+    shutil.copytree(tiny, other)
+    sampler = EndpointSampler({"endpoint": {"url": fake.url}}, {"source": tiny})
+    with pytest.raises(ConfigError, match=r"not .*/other"):
+        sampler.load(Policy(other, "o"))
+    sampler.load(Policy(tiny, "d"))
+    built = EndpointSampler({"endpoint": {"url": fake.url}}, {})
+    built.load(Policy(tiny, "d"))
+    with pytest.raises(ConfigError, match=r"not .*/other"):
+        built.load(Policy(other, "o"))
+
+
 def test_what_it_serves_is_checked(sampler: EndpointSampler, fake: Fake, tiny: str, tmp_path: Path) -> None:
     fake.logprob = -2.0
     with pytest.raises(CanaryError, match=r"differ from the trained weights' by 1\.000 nats"):
@@ -211,6 +269,11 @@ def test_a_prompt_that_does_not_fit_aborts_alone(sampler: EndpointSampler, fake:
     sampler.load(Policy(tiny, "d"))
     (long,) = drawn(sampler, request("1" * 60))
     assert (long.finish, long.token_ids) == ("abort", ())
+    (weighed,) = drawn(sampler, request("1" * 60, prefix="2"), score=True)
+    assert (weighed.finish, weighed.logprob) == ("abort", None)
+    sampler.load(Policy(f"{fake.url}#tiny", "judge"))
+    assert drawn(sampler, request("1" * 60))[0].finish == "abort"
+    sampler.load(Policy(tiny, "d"))
     assert drawn(sampler, request())[0].finish == "stop"
 
 
@@ -223,7 +286,7 @@ def test_a_busy_server_is_asked_again(
     fake.fails = [400]
     with pytest.raises(ConfigError, match=r"refuses the request \(400\): not now"):
         drawn(sampler, request())
-    monkeypatch.setattr(sampler._server, "_patience", 0.1)
+    monkeypatch.setattr(sampler._server, "patience", 0.1)
     fake.fails = [500] * 9
     with pytest.raises(EngineDead, match=r"stopped answering \(status 500: not now\)"):
         drawn(sampler, request())
