@@ -140,3 +140,13 @@ def test_apportioning_gives_whole_numbers_that_add_up(weights: list[float], tota
 
 def test_problems_are_plain_nouns(tmp_path: Path) -> None:
     assert isinstance(mixture.load(config(tmp_path, [rows(tmp_path, "sums", 60)])).problems[0], Problem)
+
+
+def test_a_question_in_another_form_is_the_same_question(tmp_path: Path) -> None:
+    """As a text here and as a message with a key there, it would be trained on here and held out there."""
+    texts = rows(tmp_path, "sums", 40)
+    chat = [{"prompt": [{"role": "user", "content": f"sums  {i}?"}], "answer": "1", "key": f"k{i}"} for i in range(60)]
+    (tmp_path / "chat.jsonl").write_text("\n".join(map(json.dumps, chat)))
+    mixed = mixture.load(config(tmp_path, [texts, "chat.jsonl"], data={"gate": 5, "report": 5}))
+    assert len(mixed.problems) == 60
+    assert len({" ".join(problem.text.split()) for problem in mixed.problems}) == 60

@@ -126,3 +126,13 @@ def test_the_schema_accepts_what_the_loader_accepts(project: Path) -> None:
 
 def test_every_key_is_described() -> None:
     assert [key for key, description in keys_of(RunConfig).items() if not description] == []
+
+
+def test_a_server_is_its_whole_address() -> None:
+    """Another host, or another model there, is another judge; a file that was moved is the same one."""
+    judges = ("http://a:8000/v1#lab/judge", "http://b:8000/v1#lab/judge", "http://a:8000/v1#lab/other")
+    told = [
+        semantic(load_config(["quickstart"], [f"verifier={{name: self_critique, policy: '{judge}'}}"]))
+        for judge in judges
+    ]
+    assert len({one["verifier.policy"] for one in told}) == 3
