@@ -11,7 +11,7 @@ CUDA := '.[gpu,dev]' --torch-backend auto
 export PYTHONDONTWRITEBYTECODE :=
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: quickstart control test test-all lint types format bench clean setup constraints oldest newest
+.PHONY: quickstart control test test-all lint types format bench clean setup constraints oldest resolve
 
 quickstart: $(STAMP)  ## the main job: a tiny model made better by its own answers
 	$(BIN)/selfimprove run quickstart
@@ -57,8 +57,9 @@ oldest:  ## the oldest supported set, and the tests of trainer and sampler on it
 	  '.[cpu,dev]' --excludes cpu-excludes.txt $(if $(LINKS),--find-links $(LINKS),--torch-backend cpu)
 	$(ONE_THREAD) .venv-oldest/bin/python -m pytest -q -m "not slow" tests/training tests/sampling tests/config
 
-newest: $(STAMP)  ## do the newest versions still resolve together?
-	$(RESOLVE) --upgrade -o /dev/null --quiet
+resolve: $(STAMP)  ## do the newest and the oldest supported versions still resolve together?
+	$(RESOLVE) --upgrade --quiet -o /dev/null
+	$(RESOLVE) --resolution lowest-direct --quiet -o /dev/null
 
 # atheris needs another release on Python 3.12: it is not pinned.
 RESOLVE := $(BIN)/uv pip compile pyproject.toml --extra cpu --extra dev --excludes cpu-excludes.txt --no-annotate \
