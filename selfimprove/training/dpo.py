@@ -2,8 +2,9 @@
 
 Contract: reference log-probabilities are computed once, before training, with the policy named as reference, loaded
 as its own model and freed again. TRL would take the reference from the path of the model it is given, or, with a
-new adapter, from the base under it. The loss is the mean over the pairs of an optimiser step of ``weight x loss(pair)``
-(of ``sft``: over the step's tokens), however the step is split, with TRL's formula for each ``loss_type``; the types and options that are only TRL's run in TRL's code and take pairs of weight one.
+new adapter, from the base under it. The loss is the mean over the pairs of an optimiser step of
+``weight x loss(pair)`` (of ``sft``: over the step's tokens), however the step is split, with TRL's formula for each
+``loss_type``; the types and options that are only TRL's run in TRL's code and take pairs of weight one.
 
 See it work: ``pytest tests/training/test_dpo.py``.
 """
