@@ -9,6 +9,9 @@ See it work: ``pytest tests/test_errors.py``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class SelfImproveError(Exception):
     """Base of all expected errors."""
@@ -91,3 +94,11 @@ class LeaseHeld(SelfImproveError):
     """Another live process owns this run."""
 
     exit_code, code = 76, "lease_held"
+
+
+def revived(told: Mapping[str, Any]) -> SelfImproveError | None:
+    """An error of ours that another process wrote down as its type, message and hint; None for any other."""
+    kind = globals().get(str(told["type"]))
+    if isinstance(kind, type) and issubclass(kind, SelfImproveError):
+        return kind(told["message"], hint=told["hint"])
+    return None

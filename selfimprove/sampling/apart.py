@@ -17,8 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from selfimprove import errors
-from selfimprove.errors import EngineDead, PreconditionError, SelfImproveError
+from selfimprove.errors import EngineDead, PreconditionError, revived
 from selfimprove.types import Message, Policy, Sample, SampleRequest, SamplingParams, Turn
 
 
@@ -107,10 +106,7 @@ class ApartSampler:
 
 
 def _raised(told: Mapping[str, str]) -> Exception:
-    kind = getattr(errors, told["type"], None)
-    if isinstance(kind, type) and issubclass(kind, SelfImproveError):
-        return kind(told["message"], hint=told["hint"])
-    return EngineDead(f"the engine failed: {told['type']}: {told['message']}")
+    return revived(told) or EngineDead(f"the engine failed: {told['type']}: {told['message']}")
 
 
 def sample_of(told: Mapping[str, Any]) -> Sample:

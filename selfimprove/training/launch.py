@@ -22,8 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfimprove import errors
-from selfimprove.errors import ConfigError, EngineDead, PreconditionError, SelfImproveError
+from selfimprove.errors import ConfigError, EngineDead, PreconditionError, revived
 from selfimprove.types import Policy, TrainRequest, TrainResult
 
 FOLDER, REQUEST, RESULT, ERROR, LOG = "launch", "request.json", "result.json", "error.json", "processes.log"
@@ -191,12 +190,8 @@ def _last_words(said: str) -> str:
 def _error(told: Mapping[str, Any], folder: Path) -> Exception:
     if told.get("errno"):
         return OSError(told["errno"], told["message"])
-    kind = getattr(errors, told["type"], None)
-    if isinstance(kind, type) and issubclass(kind, SelfImproveError):
-        return kind(told["message"], hint=told["hint"])
-    return EngineDead(
-        f"a process of the training failed: {told['type']}: {told['message']}", hint=f"see {folder / LOG}"
-    )
+    what = f"a process of the training failed: {told['type']}: {told['message']}"
+    return revived(told) or EngineDead(what, hint=f"see {folder / LOG}")
 
 
 def request_of(told: Mapping[str, Any]) -> TrainRequest:
