@@ -57,8 +57,8 @@ class ApartSampler:
             self._process.stdin.write(line.encode())
             self._process.stdin.flush()
             answer = self._process.stdout.readline()
-        except (BrokenPipeError, ValueError) as error:
-            raise EngineDead(f"the process of {self._python} is gone") from error
+        except (BrokenPipeError, ValueError):
+            answer = b""
         if not answer:
             raise EngineDead(f"the process of {self._python} ended with exit code {self._process.wait()}")
         told = json.loads(answer)

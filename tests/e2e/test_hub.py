@@ -84,6 +84,7 @@ def test_no_network_and_no_cache(tmp_path: Path) -> None:
     assert "hint:" in done.stderr and not (tmp_path / "run" / "rounds").exists()
 
 
+@pytest.mark.slow
 def test_a_gated_model_and_one_that_is_not_there(hub: Hub, tmp_path: Path) -> None:
     hub.gated = {"lab/tiny"}
     told = environment(hub, tmp_path / "home")

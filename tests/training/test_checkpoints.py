@@ -115,6 +115,7 @@ def test_a_killed_training_ends_with_the_same_weights(
     assert again.metrics["mean_loss"] == pytest.approx(unbroken.metrics["mean_loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_only_a_checkpoint_that_verifies_is_resumed(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
     unbroken = resumed(ask("unbroken"))
     killed = ask("killed")

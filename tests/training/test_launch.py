@@ -57,6 +57,7 @@ def test_another_interpreter_trains_the_same_weights(tiny: str, tmp_path: Path) 
     assert there.metrics["loss"] == here.metrics["loss"]
 
 
+@pytest.mark.slow
 def test_an_error_of_a_process_is_the_error_of_the_training(tiny: str, tmp_path: Path) -> None:
     python = interpreter(tmp_path, "")
     with pytest.raises(ConfigError, match=r"learning_rat: SFTConfig has no such option"):
