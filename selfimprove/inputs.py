@@ -9,7 +9,6 @@ See it work: change a sampling parameter of a begun run; the refusal names it.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -20,6 +19,7 @@ from typing import Any
 
 from selfimprove.config import RunConfig, TrainingConfig
 from selfimprove.errors import ConfigError, PreconditionError
+from selfimprove.processes import environment_elsewhere
 from selfimprove.store.digest import canonical, digest
 from selfimprove.types import (
     Demonstration,
@@ -168,10 +168,10 @@ def library(sampler: str, python: str | None = None) -> str:
 def _library_of(python: str) -> str:
     """As `library`, of another interpreter's environment. PreconditionError if it has no such package."""
     code = "from selfimprove.inputs import library; print(library('vllm'))"
-    hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-    environment = {name: value for name, value in os.environ.items() if name not in hidden}
     try:
-        done = subprocess.run([python, "-c", code], capture_output=True, text=True, env=environment, check=True)
+        done = subprocess.run(
+            [python, "-c", code], capture_output=True, text=True, env=environment_elsewhere(), check=True
+        )
     except (OSError, subprocess.CalledProcessError) as error:
         said = str(getattr(error, "stderr", "") or error).strip().splitlines()[-1:]
         raise PreconditionError(

@@ -16,7 +16,7 @@ LINUX = {"fcntl", "resource"}
 # A module may import modules of lower levels, and of its own package.
 LEVELS = [
     {"types", "errors", "__version__"},
-    {"sources", "equations", "text", "rows", "control", "views", "store", "prompts"},
+    {"sources", "equations", "text", "rows", "control", "views", "store", "prompts", "processes"},
     {"plugins", "readers", "selection", "policies", "answers", "sandbox", "judging"},
     {"config", "data", "pairing"},
     {"cluster", "sampling", "training", "select", "identity", "mixture"},

@@ -19,12 +19,14 @@ import sys
 import time
 from typing import Any
 
+from selfimprove.processes import end_with_parent
+
 DIGITS = 50
 POINTS = 3
 
 
 def main(owner: int) -> None:
-    _die_with(owner)
+    end_with_parent(owner=owner)
     devnull = os.open(os.devnull, os.O_RDWR)
     questions, answers = os.dup(0), os.dup(1)
     os.dup2(devnull, 0)
@@ -75,17 +77,6 @@ def _limit(limit_s: float, memory_mb: int) -> None:
     for which, value in ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory_mb * 2**20)):
         hard = resource.getrlimit(which)[1]
         resource.setrlimit(which, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
-
-
-def _die_with(owner: int) -> None:
-    """On Linux the kernel ends this process when its owner ends; elsewhere the end of standard input does."""
-    if sys.platform == "linux":
-        import ctypes
-
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-        if os.getppid() != owner:
-            os._exit(0)
 
 
 def decide(one: Any, two: Any, proportional: bool) -> str:

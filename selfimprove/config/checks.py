@@ -19,7 +19,7 @@ from typing import Any
 
 from selfimprove import plugins, sources
 from selfimprove.config import native, recipes
-from selfimprove.config.machinery import LAUNCHES
+from selfimprove.config.machinery import LAUNCH_FILES, LAUNCHES
 from selfimprove.config.messages import unknown
 from selfimprove.config.models import POLICIES, RULES
 from selfimprove.config.tree import Fault, Key, Layer, get
@@ -150,7 +150,7 @@ def _training(layer: Layer) -> Iterator[Fault]:
     """Files of the machine that trains: the launch file, and the interpreter."""
     launch = get(layer.value, ("training", "launch"))
     origin = layer.origin(("training", "launch"))
-    is_file = isinstance(launch, str) and launch.lower().endswith((".yaml", ".yml", ".json"))
+    is_file = isinstance(launch, str) and launch.lower().endswith(LAUNCH_FILES)
     if is_file and not _path(launch, origin.base).is_file():
         yield Fault(origin, "training.launch", f"no file {launch!r}{_near(launch, origin.base)}")
     for part in ("training", "sampling"):

@@ -89,6 +89,7 @@ class SamplingConfig(Strict):
 
 
 LAUNCHES = ("single", "ddp", "fsdp2", "zero3")
+LAUNCH_FILES = (".yaml", ".yml", ".json")
 
 
 class TrainingConfig(Strict):
@@ -159,7 +160,7 @@ class TrainingConfig(Strict):
             raise PydanticCustomError("command", "'command' and 'type: command' go together")
         if self.type != "trl" and (self.launch != "single" or self.python):
             raise PydanticCustomError("launch", "'launch' and 'python' are for 'type: trl'")
-        if self.launch not in LAUNCHES and not self.launch.lower().endswith((".yaml", ".yml", ".json")):
+        if self.launch not in LAUNCHES and not self.launch.lower().endswith(LAUNCH_FILES):
             raise PydanticCustomError("launch", "'launch' is single, ddp, fsdp2, zero3 or a FILE.yaml of accelerate")
         if self.quantize and (self.lora is None or self.launch not in ("single", "ddp")):
             raise PydanticCustomError("quantize", "'quantize' needs 'lora', and 'launch' single or ddp")

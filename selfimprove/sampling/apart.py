@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from selfimprove.errors import EngineDead, PreconditionError, revived
+from selfimprove.processes import environment_elsewhere
 from selfimprove.types import Message, Policy, Sample, SampleRequest, SamplingParams, Turn
 
 
@@ -32,13 +32,12 @@ class ApartSampler:
         """Start the process: not in the constructor, whose errors an actor cannot hand on."""
         from selfimprove import __version__
 
-        environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
         try:
             self._process = subprocess.Popen(
                 [self._python, "-m", "selfimprove.sampling.host"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env=environment,
+                env=environment_elsewhere(),
             )
         except OSError as error:
             raise PreconditionError(f"sampling.python: {self._python!r} cannot be started: {error}") from error

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -49,7 +48,6 @@ class EndpointSampler:
         self._base = ""
         self._threads = ThreadPoolExecutor(int(self._told.get("in_flight", 64)), thread_name_prefix="endpoint")
         self._pending: set[Future[Sample]] = set()
-        self._dropped = threading.Event()
 
     # -- loading -----------------------------------------------------------------------------------------------
 

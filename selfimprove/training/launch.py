@@ -19,10 +19,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from selfimprove.errors import ConfigError, EngineDead, PreconditionError, revived
+from selfimprove.processes import end_with_parent, environment_elsewhere
 from selfimprove.types import Policy, TrainRequest, TrainResult
 
 FOLDER, REQUEST, RESULT, ERROR, LOG = "launch", "request.json", "result.json", "error.json", "processes.log"
@@ -149,34 +151,22 @@ def _environment(config: Mapping[str, Any], count: int, devices: int) -> dict[st
     """Cores are shared out on a CPU; nothing of the interpreter that started us is handed on to another one."""
     cores = len(os.sched_getaffinity(0))
     threads = config.get("threads") or max(1, cores if devices else cores // count)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "SELFIMPROVE_RANK": "1"}
-    if config.get("python"):
-        for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
-            environment.pop(name, None)
-    return environment
+    told = environment_elsewhere() if config.get("python") else os.environ
+    return {**told, "OMP_NUM_THREADS": str(threads), "SELFIMPROVE_RANK": "1"}
 
 
 def _run(command: list[str], environment: dict[str, str], log: Path) -> int:
-    """Run ``command`` to its end; it is ended with us, however we end."""
+    """Run ``command`` to its end; it is ended with us, however we end, and ends its own processes then."""
+    end = partial(end_with_parent, signal.SIGTERM, os.getpid())
     try:
         with log.open("wb") as words:
-            process = subprocess.Popen(
-                command, stdout=words, stderr=subprocess.STDOUT, env=environment, preexec_fn=_end_with_parent
-            )
+            process = subprocess.Popen(command, stdout=words, stderr=subprocess.STDOUT, env=environment, preexec_fn=end)
     except OSError as error:
         raise PreconditionError(f"training.python: {command[0]!r} cannot be started: {error}") from error
     try:
         return process.wait()
     finally:
         process.terminate()
-
-
-def _end_with_parent() -> None:
-    """SIGTERM, so that the launcher ends its own processes. (Linux; elsewhere they end with their sockets.)"""
-    import ctypes
-
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _last_words(said: str) -> str:

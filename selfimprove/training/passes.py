@@ -106,9 +106,9 @@ def _filled(real: int, spare: int, seed: int) -> Any:
 class Passes:
     """Mixin of a trainer: computes each batch in passes of at most ``token_budget`` tokens (None: in one).
 
-    ``whole`` counts what the losses of a pass are divided by where the trainer gives no count: rows and scored tokens
-    of the whole batch; ``share`` is the pass's share of its rows. ``step_counts`` are pairs and scored tokens of chosen
-    answers in an optimiser step, over all processes, for one of them and one of its batches.
+    ``whole`` counts the scored tokens of a supervised batch, by which the losses of its passes are divided where the
+    trainer gives no count; ``share`` is the pass's share of its rows. ``step_counts`` are pairs, and scored tokens of
+    chosen answers, in an optimiser step over all processes, for one of them and one of its batches.
     """
 
     args: Any
@@ -117,7 +117,7 @@ class Passes:
     token_budget: int | None = None
     packs = False
     shards = False
-    whole: tuple[int, int] | None = None
+    whole: Tensor | None = None
     share = 1.0
     step_counts = (1.0, 1.0)
 
@@ -146,9 +146,8 @@ class Passes:
             return step(model, inputs, num_items_in_batch=num_items_in_batch)
         inputs = self._prepare_inputs(inputs)  # type: ignore[attr-defined]
         batches = self._cut(inputs)
-        scored = inputs["labels"] != -100 if "labels" in inputs else inputs["completion_mask"].chunk(2)[0].bool()
         rows = len(inputs["weight"])
-        self.whole = rows, int(scored[:, 1:].sum())
+        self.whole = (inputs["labels"][:, 1:] != -100).sum() if "labels" in inputs else None
         total: Any = 0.0
         try:
             for number, (batch, count) in enumerate(batches):

@@ -13,12 +13,12 @@ import dataclasses
 import json
 import logging
 import os
-import signal
 import sys
 import traceback
 from pathlib import Path
 
 from selfimprove.errors import PreconditionError, SelfImproveError
+from selfimprove.processes import end_with_parent
 from selfimprove.training import launch
 from selfimprove.training.trl import TRLTrainer
 
@@ -27,7 +27,7 @@ def main(folder: Path) -> int:
     """Run this process's share of the training; the exit code."""
     from selfimprove import __version__
 
-    _end_with_parent()
+    end_with_parent()  # the launcher: without it we would wait for each other
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(message)s")
     told = json.loads((folder / launch.REQUEST).read_text(encoding="utf-8"))
     try:
@@ -58,13 +58,20 @@ def _tell(folder: Path, error: Exception) -> None:
         os.link(fresh, folder / launch.ERROR)
 
 
-def _end_with_parent() -> None:
-    """SIGKILL when the launcher is gone, which would otherwise leave us waiting for each other."""
-    import ctypes
+def leave(code: int) -> None:
+    """End this process with ``code``, whatever its libraries' threads do.
 
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    A thread of the communication library that is alive while the interpreter is taken down aborts the process, and a
+    training that is done would count as failed (seen with gloo, once in some forty trainings).
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    leave(main(Path(sys.argv[1])))

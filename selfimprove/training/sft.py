@@ -42,7 +42,7 @@ def weighted_trainer() -> type:
             token_loss = -out.log_probs
             if self.args.loss_type == "dft":
                 token_loss = token_loss * out.log_probs.exp().detach()
-            here = out.label_mask.sum() if self.whole is None else self.whole[1]
+            here = out.label_mask.sum() if self.whole is None else self.whole
             tokens = here if num_items_in_batch is None else num_items_in_batch
             loss = (token_loss * weight).sum() / torch.as_tensor(tokens).clamp(min=1)
             if num_items_in_batch is not None and self.args.average_tokens_across_devices:
